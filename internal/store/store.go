@@ -1,0 +1,303 @@
+// Package store is the seam between drover and its database: what the engine and the
+// registry need kept, and nothing about how. storetest is the suite that every
+// implementation passes; sqlstore is the implementation.
+//
+// A change is one transaction: Update. What is written in it is durable when Update
+// returns nil. What must be told to the world is a journal record, appended in the same
+// transaction; after the commit the records are handed to the Committed hook, in the
+// order of the commits. Nothing else leaves a transaction.
+//
+// All lists are pages: at most limit items after a key, in an order that the method
+// states; a page shorter than limit is the last. Text is ordered bytewise everywhere.
+package store
+
+import (
+	"context"
+	"errors"
+
+	"drover/internal/iot"
+)
+
+// ErrNotFound is returned by methods that look for one thing and find none.
+var ErrNotFound = errors.New("store: not found")
+
+// ErrExists is returned by methods that insert a name that is taken.
+var ErrExists = errors.New("store: exists")
+
+// Store is a database.
+type Store interface {
+	// Update runs f in a transaction that reads its own writes, and commits it unless f
+	// fails. Two Updates that touch the same rows never run at the same time. The records
+	// that f appended are handed to the Committed hook before Update returns.
+	Update(ctx context.Context, f func(Tx) error) error
+	// View runs f on a snapshot of what is committed.
+	View(ctx context.Context, f func(Reader) error) error
+	// OnCommit sets the hook that receives the records of every commit, in the order of
+	// the commits, with IDs set. It is called with the commit order locked and must not
+	// block for long, nor call the store. Set it before the first Update.
+	OnCommit(hook func([]iot.Record))
+	// Close ends all work; running transactions are finished first.
+	Close() error
+}
+
+// Reader is what a transaction can read.
+type Reader interface {
+	QueueReader
+	ExecutionReader
+	JobReader
+	ThingReader
+	GroupReader
+	TagReader
+	JournalReader
+}
+
+// Tx is what a transaction can read and change.
+type Tx interface {
+	Reader
+	QueueWriter
+	ExecutionWriter
+	JobWriter
+	ThingWriter
+	GroupWriter
+	TagWriter
+	JournalWriter
+
+	// Sequence takes n numbers that have never been taken before and returns the first;
+	// later transactions get higher ones.
+	Sequence(n int) (int64, error)
+	// AfterCommit runs f after the commit and before the Committed hook, under the same
+	// rules as the hook. It is how answers leave before the notices they cause.
+	AfterCommit(f func())
+}
+
+// QueueReader reads the queues of things.
+type QueueReader interface {
+	// Queues returns the queues of the named things, in the order asked for. The ThingID
+	// of a name that is not registered is zero. Names may repeat.
+	Queues(things []iot.ThingName) ([]iot.Queue, error)
+	// QueuesByID returns the queues of things, deleted ones included, in the order asked for.
+	QueuesByID(things []int64) ([]iot.Queue, error)
+}
+
+// QueueWriter changes queues.
+type QueueWriter interface {
+	// SaveQueues stores the queues as they are now.
+	SaveQueues(queues []iot.Queue) error
+}
+
+// ExecutionKey is the key of an execution in the store.
+type ExecutionKey struct{ Job, Seq int64 }
+
+// ExecutionReader reads executions, pending and ended. What a pending execution's queue
+// knows better (version, details, last update) is merged in by every method.
+type ExecutionReader interface {
+	// Execution finds the execution of the job on the thing by number, or the latest one
+	// if number is zero. ErrNotFound.
+	Execution(job, thing, number int64) (iot.Execution, error)
+	// LatestExecutions returns the latest execution of the job on each of the things that
+	// has one, by thing.
+	LatestExecutions(job int64, things []int64) (map[int64]iot.Execution, error)
+	// ExecutionsOfJob lists by Seq, ascending, those after the given one; status NoStatus = all.
+	ExecutionsOfJob(job int64, status iot.ExecutionStatus, after int64, limit int) ([]iot.Execution, error)
+	// ExecutionsOfThing lists by Seq, descending, those before the given one (0 = from the
+	// newest).
+	ExecutionsOfThing(thing int64, f ThingFilter, before int64, limit int) ([]iot.Execution, error)
+	// HasExecutions reports whether any execution of the thing is kept.
+	HasExecutions(thing int64) (bool, error)
+}
+
+// ThingFilter narrows ExecutionsOfThing; zero fields do not.
+type ThingFilter struct {
+	Status    iot.ExecutionStatus
+	Job       int64
+	Namespace *string
+}
+
+// ExecutionWriter changes executions.
+type ExecutionWriter interface {
+	// InsertExecutions stores new executions. ErrExists if one of the numbers is taken.
+	InsertExecutions(executions []iot.Execution) error
+	// UpdateExecutions stores the executions' status and all that changes with it. Progress
+	// of a pending execution lives in its queue and needs no call.
+	UpdateExecutions(executions []iot.Execution) error
+	// DeleteExecutions forgets executions. Absent ones are ignored.
+	DeleteExecutions(keys []ExecutionKey) error
+}
+
+// JobFilter narrows Jobs; zero fields do not.
+type JobFilter struct {
+	Status    iot.JobStatus
+	Selection iot.Selection
+	Group     int64 // jobs that have the group as a target
+	Namespace *string
+}
+
+// JobKey is the place of a job in the list of jobs: by status as iot.JobStatuses has
+// them, inside one status the newest first. The zero JobKey is before the first.
+type JobKey struct {
+	Status iot.JobStatus
+	ID     int64
+}
+
+// JobReader reads jobs. Documents are read by JobDocument only.
+type JobReader interface {
+	// JobByName finds a job by the name that its user gave it. ErrNotFound.
+	JobByName(id iot.JobID) (*iot.Job, error)
+	// JobsByID returns the jobs that exist, by internal id.
+	JobsByID(ids []int64) (map[int64]*iot.Job, error)
+	// JobDocument returns the document of a job. ErrNotFound.
+	JobDocument(job int64) (string, error)
+	// Jobs lists the jobs after a key.
+	Jobs(f JobFilter, after JobKey, limit int) ([]*iot.Job, error)
+	// CountJobs returns how many jobs have the status.
+	CountJobs(status iot.JobStatus) (int, error)
+	// DueJobs returns jobs in a phase whose DueAt is not after now, the longest due first.
+	DueJobs(now iot.Time, limit int) ([]*iot.Job, error)
+	// NextDue returns the earliest DueAt of a job in a phase, zero if there is none.
+	NextDue() (iot.Time, error)
+	// ContinuousJobs returns the continuous jobs IN_PROGRESS that have one of the groups
+	// as a target, by ID.
+	ContinuousJobs(groups []int64) ([]*iot.Job, error)
+	// SnapshotRollouts returns the snapshot jobs in PhaseRollout that have one of the
+	// groups as a target, by ID.
+	SnapshotRollouts(groups []int64) ([]*iot.Job, error)
+}
+
+// CountDelta changes the counts of a job.
+type CountDelta struct {
+	Job   int64
+	Delta iot.Counts
+}
+
+// JobWriter changes jobs.
+type JobWriter interface {
+	// InsertJob stores a new job with its targets and document, and sets its ID. ErrExists.
+	InsertJob(job *iot.Job) error
+	// SaveJob stores everything that can change in a job, except Counts; targets can only
+	// be appended.
+	SaveJob(job *iot.Job) error
+	// AddCounts applies the deltas, one per job, and returns the counts after each.
+	AddCounts(deltas []CountDelta) ([]iot.Counts, error)
+	// DeleteJob forgets a job that has no executions left, with targets, document and tags.
+	DeleteJob(job *iot.Job) error
+}
+
+// ThingQuery narrows Things; zero fields do not.
+type ThingQuery struct {
+	Type           string
+	AttributeName  string
+	AttributeValue *string
+	Prefix         bool // AttributeValue is a prefix
+}
+
+// ThingReader reads things and thing types. Deleted things are not seen.
+type ThingReader interface {
+	// ThingByName finds a thing. ErrNotFound.
+	ThingByName(name iot.ThingName) (*iot.Thing, error)
+	// ThingsByName returns the things that exist among the names.
+	ThingsByName(names []iot.ThingName) (map[iot.ThingName]*iot.Thing, error)
+	// Things lists by name. A filter by attribute looks at a bounded number of things per
+	// page: the page may then be short, even empty, and more tells whether to go on after
+	// next.
+	Things(q ThingQuery, after iot.ThingName, limit int) (things []*iot.Thing, next iot.ThingName, more bool, err error)
+	// ThingTypeByName finds a type. ErrNotFound.
+	ThingTypeByName(name string) (*iot.ThingType, error)
+	// ThingTypes lists by name.
+	ThingTypes(after string, limit int) ([]*iot.ThingType, error)
+	// TypeInUse reports whether a thing has the type.
+	TypeInUse(name string) (bool, error)
+}
+
+// ThingWriter changes things and thing types.
+type ThingWriter interface {
+	// InsertThings stores new things and sets their IDs: a name that existed before gets
+	// its former ID. ErrExists if one of the names exists.
+	InsertThings(things []*iot.Thing) error
+	// SaveThings stores type, attributes and version of things.
+	SaveThings(things []*iot.Thing) error
+	// DeleteThing forgets a thing and its memberships; its name stays bound to its ID as
+	// long as executions of it are kept.
+	DeleteThing(thing *iot.Thing) error
+	// InsertThingType stores a new type and sets its ID. ErrExists.
+	InsertThingType(t *iot.ThingType) error
+	// SaveThingType stores what can change in a type.
+	SaveThingType(t *iot.ThingType) error
+	// DeleteThingType forgets a type and its tags.
+	DeleteThingType(t *iot.ThingType) error
+}
+
+// GroupQuery narrows Groups; zero fields do not.
+type GroupQuery struct {
+	Prefix string
+	Within []int64 // only these groups; nil = all
+	Roots  bool    // only groups without a parent
+}
+
+// GroupReader reads groups and memberships.
+type GroupReader interface {
+	// GroupByName finds a group. ErrNotFound.
+	GroupByName(name iot.GroupName) (*iot.Group, error)
+	// GroupsByID returns the groups that exist, by ID.
+	GroupsByID(ids []int64) (map[int64]*iot.Group, error)
+	// Groups lists by name.
+	Groups(q GroupQuery, after iot.GroupName, limit int) ([]*iot.Group, error)
+	// Ancestors returns the chain of parents from the group's own parent to the root.
+	Ancestors(group int64) ([]*iot.Group, error)
+	// Descendants returns the group itself and everything below it, ordered by ID.
+	Descendants(group int64) ([]int64, error)
+	// Children returns the direct children, ordered by name.
+	Children(group int64) ([]*iot.Group, error)
+	// GroupsOfThing returns the groups that the thing is a direct member of, by name.
+	GroupsOfThing(thing int64) ([]*iot.Group, error)
+	// Members lists the direct members of a group by thing name.
+	Members(group int64, after iot.ThingName, limit int) ([]iot.Member, error)
+}
+
+// GroupWriter changes groups and memberships.
+type GroupWriter interface {
+	// InsertGroup stores a new group and sets its ID. ErrExists.
+	InsertGroup(g *iot.Group) error
+	// SaveGroup stores what can change in a group.
+	SaveGroup(g *iot.Group) error
+	// DeleteGroup forgets a group without children, its memberships and tags.
+	DeleteGroup(g *iot.Group) error
+	// InsertMembers stores memberships, with Seq as given; those that exist are ignored.
+	// It returns the ones that are new.
+	InsertMembers(members []iot.Member) ([]iot.Member, error)
+	// DeleteMember ends a membership and reports whether there was one.
+	DeleteMember(group, thing int64) (bool, error)
+}
+
+// TagReader reads tags and the event configuration.
+type TagReader interface {
+	// Tags returns the tags of a resource by key.
+	Tags(arn string) ([]iot.Tag, error)
+	// EventConfigurations returns which events are on; a type that is absent is off.
+	EventConfigurations() (iot.EventConfigurations, error)
+}
+
+// TagWriter changes tags and the event configuration.
+type TagWriter interface {
+	// PutTags adds tags to a resource; a key that exists gets the new value.
+	PutTags(arn string, tags []iot.Tag) error
+	// DeleteTags removes tags; nil = all. Absent keys are ignored.
+	DeleteTags(arn string, keys []string) error
+	// SaveEventConfigurations stores the configuration as a whole.
+	SaveEventConfigurations(c iot.EventConfigurations) error
+}
+
+// JournalReader reads the journal.
+type JournalReader interface {
+	// Records lists the records after a position.
+	Records(after int64, limit int) ([]iot.Record, error)
+	// Published returns the position up to which everything has been published.
+	Published() (int64, error)
+}
+
+// JournalWriter appends to the journal.
+type JournalWriter interface {
+	// Append adds records; their IDs are set when the transaction commits.
+	Append(records ...iot.Record) error
+	// SetPublished saves the position up to which everything has been published.
+	SetPublished(position int64) error
+}
