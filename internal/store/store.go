@@ -178,7 +178,7 @@ type JobWriter interface {
 	SaveJob(job *iot.Job) error
 	// AddCounts applies the deltas, one per job, and returns the counts after each.
 	AddCounts(deltas []CountDelta) ([]iot.Counts, error)
-	// DeleteJob forgets a job that has no executions left, with targets, document and tags.
+	// DeleteJob forgets a job that has no executions left, with targets and document.
 	DeleteJob(job *iot.Job) error
 }
 
@@ -222,7 +222,7 @@ type ThingWriter interface {
 	InsertThingType(t *iot.ThingType) error
 	// SaveThingType stores what can change in a type.
 	SaveThingType(t *iot.ThingType) error
-	// DeleteThingType forgets a type and its tags.
+	// DeleteThingType forgets a type.
 	DeleteThingType(t *iot.ThingType) error
 }
 
@@ -259,7 +259,7 @@ type GroupWriter interface {
 	InsertGroup(g *iot.Group) error
 	// SaveGroup stores what can change in a group.
 	SaveGroup(g *iot.Group) error
-	// DeleteGroup forgets a group without children, its memberships and tags.
+	// DeleteGroup forgets a group without children and its memberships.
 	DeleteGroup(g *iot.Group) error
 	// InsertMembers stores memberships, with Seq as given; those that exist are ignored.
 	// It returns the ones that are new.
