@@ -194,6 +194,9 @@ type ThingQuery struct {
 type ThingReader interface {
 	// ThingByName finds a thing. ErrNotFound.
 	ThingByName(name iot.ThingName) (*iot.Thing, error)
+	// ThingID returns the internal id of a name, also of a deleted thing whose executions
+	// are kept. ErrNotFound.
+	ThingID(name iot.ThingName) (int64, error)
 	// ThingsByName returns the things that exist among the names.
 	ThingsByName(names []iot.ThingName) (map[iot.ThingName]*iot.Thing, error)
 	// Things lists by name. A filter by attribute looks at a bounded number of things per
@@ -237,6 +240,8 @@ type GroupQuery struct {
 type GroupReader interface {
 	// GroupByName finds a group. ErrNotFound.
 	GroupByName(name iot.GroupName) (*iot.Group, error)
+	// GroupByUUID finds a group by its thingGroupId. ErrNotFound.
+	GroupByUUID(uuid string) (*iot.Group, error)
 	// GroupsByID returns the groups that exist, by ID.
 	GroupsByID(ids []int64) (map[int64]*iot.Group, error)
 	// Groups lists by name.
@@ -249,6 +254,8 @@ type GroupReader interface {
 	Children(group int64) ([]*iot.Group, error)
 	// GroupsOfThing returns the groups that the thing is a direct member of, by name.
 	GroupsOfThing(thing int64) ([]*iot.Group, error)
+	// Member returns one membership. ErrNotFound.
+	Member(group, thing int64) (iot.Member, error)
 	// Members lists the direct members of a group by thing name.
 	Members(group int64, after iot.ThingName, limit int) ([]iot.Member, error)
 }

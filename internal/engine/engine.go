@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"drover/internal/iot"
+	"drover/internal/store"
+)
+
+// Config is what an Engine needs. Store and Realm are required.
+type Config struct {
+	Store store.Store
+	Realm iot.Realm
+	// Publish hands records on to whoever is connected, in the order of the commits. It is
+	// called from one goroutine at a time.
+	Publish func([]iot.Record)
+	Now     func() time.Time // default time.Now
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil: none
+
+	BatchSize int // requests per commit, at most; default 512
+	InboxSize int // requests waiting before Submit blocks; default 16,384
+	ChunkSize int // executions per transaction of a background loop; default 2,000
+	// Poll is how often the loops look for due work that nobody woke them for; default 1 s.
+	Poll time.Duration
+}
+
+// Engine runs jobs. Its methods may be called from many goroutines, once Run runs.
+type Engine struct {
+	store   store.Store
+	realm   iot.Realm
+	clock   func() time.Time
+	log     *slog.Logger
+	metrics *metrics
+
+	chunk     int
+	poll      time.Duration
+	wake      chan struct{} // a hint that a job is due; the table is the truth
+	inbox     *inbox
+	publisher *publisher
+	documents documents
+}
+
+// New returns an Engine that does nothing before Run. It sets the store's commit hook.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("engine: no store")
+	}
+	if err := cfg.Realm.Check(); err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	if cfg.Publish == nil {
+		cfg.Publish = func([]iot.Record) {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{
+		store:   cfg.Store,
+		realm:   cfg.Realm,
+		clock:   cfg.Now,
+		log:     cfg.Logger,
+		metrics: newMetrics(cfg.Metrics),
+		chunk:   cmp.Or(cfg.ChunkSize, 2000),
+		poll:    cmp.Or(cfg.Poll, time.Second),
+		wake:    make(chan struct{}, 1),
+		inbox:   newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
+	}
+	e.publisher = newPublisher(e, cfg.Publish)
+	e.store.OnCommit(e.publisher.committed)
+	return e, nil
+}
+
+// Run publishes what a former process committed and did not publish, then works until
+// ctx ends. It returns when every request that was submitted has its answer, every
+// record is published and the journal's position is saved.
+func (e *Engine) Run(ctx context.Context) error {
+	if err := e.publisher.recover(ctx); err != nil {
+		return fmt.Errorf("publish what is left of the journal: %w", err)
+	}
+	var work errgroup.Group
+	work.Go(func() error { return e.runBatches(ctx) })
+	work.Go(func() error { return e.runJobs(ctx) })
+	published := make(chan error, 1)
+	go func() { published <- e.publisher.run() }()
+
+	err := work.Wait()
+	// Only now is everything committed that will be.
+	e.publisher.close()
+	return errors.Join(err, <-published)
+}
+
+func (e *Engine) now() iot.Time { return iot.At(e.clock()) }
+
+// wakeUp tells the job loop that something is due.
+func (e *Engine) wakeUp() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// update runs f in a transaction with one reading of the clock. It first lets the
+// publisher catch up, so that a fast writer does not fill the memory with records.
+func (e *Engine) update(ctx context.Context, actor string, f func(*work) error) error {
+	if err := e.publisher.wait(ctx); err != nil {
+		return err
+	}
+	return e.store.Update(ctx, func(tx store.Tx) error {
+		w := e.work(tx, e.now(), actor)
+		if err := f(w); err != nil {
+			return err
+		}
+		return w.flush()
+	})
+}
+
+// view runs f on a snapshot.
+func (e *Engine) view(ctx context.Context, f func(store.Reader) error) error {
+	return e.store.View(ctx, f)
+}
+
+// job finds the job, or says in the user's words that there is none.
+func job(tx store.Reader, id iot.JobID) (*iot.Job, error) {
+	j, err := tx.JobByName(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, noJob(id)
+	}
+	return j, err
+}
+
+// jobIn finds the job in a namespace; nil is any.
+func jobIn(tx store.Reader, id iot.JobID, namespace *string) (*iot.Job, error) {
+	j, err := job(tx, id)
+	if err == nil && namespace != nil && *namespace != j.Namespace {
+		return nil, noJob(id)
+	}
+	return j, err
+}
+
+func noJob(id iot.JobID) error {
+	return iot.Errorf(iot.NotFound, "Job %s cannot be found", id)
+}
+
+func thing(tx store.Reader, name iot.ThingName) (*iot.Thing, error) {
+	t, err := tx.ThingByName(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, noThing(name)
+	}
+	return t, err
+}
+
+func noThing(name iot.ThingName) error {
+	return iot.Errorf(iot.NotFound, "Thing %s cannot be found", name)
+}
+
+func noExecution(thing iot.ThingName, id iot.JobID, number int64) error {
+	if number == 0 {
+		return iot.Errorf(iot.NotFound, "Job %s has no execution on thing %s", id, thing)
+	}
+	return iot.Errorf(iot.NotFound, "Job %s has no execution %d on thing %s", id, number, thing)
+}

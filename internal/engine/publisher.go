@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"drover/internal/iot"
+	"drover/internal/store"
+)
+
+// publisher hands on answers and records in the order of the commits.
+type publisher struct {
+	e       *Engine
+	publish func([]iot.Record)
+
+	mu      sync.Mutex
+	changed sync.Cond // signals items and room
+	items   []item
+	backlog int // records in items
+	closed  bool
+
+	position, saved int64 // of the journal; only run and recover use them
+}
+
+// item is what one commit has to tell: first the answers, then the records.
+type item struct {
+	answers []*ask
+	records []iot.Record
+}
+
+const (
+	maxBacklog = 50_000 // records that may wait before writers do
+	savePeriod = time.Second
+)
+
+func newPublisher(e *Engine, publish func([]iot.Record)) *publisher {
+	p := &publisher{e: e, publish: publish}
+	p.changed.L = &p.mu
+	return p
+}
+
+// committed takes over the records of a commit. It is the store's hook.
+func (p *publisher) committed(records []iot.Record) {
+	if len(records) > 0 {
+		p.put(item{records: records})
+	}
+}
+
+// answers takes over the answers of a commit, before its records.
+func (p *publisher) answers(batch []*ask) { p.put(item{answers: batch}) }
+
+func (p *publisher) put(it item) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.items = append(p.items, it)
+	p.backlog += len(it.records)
+	p.changed.Broadcast()
+}
+
+// wait blocks a writer while the publisher is far behind.
+func (p *publisher) wait(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.changed.Broadcast()
+	})
+	defer stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.backlog > maxBacklog && !p.closed {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		p.changed.Wait()
+	}
+	return nil
+}
+
+// close lets run return once everything is handed on.
+func (p *publisher) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.changed.Broadcast()
+}
+
+// run hands on what is committed until close.
+func (p *publisher) run() error {
+	last := time.Now()
+	for {
+		p.mu.Lock()
+		for len(p.items) == 0 && !p.closed {
+			p.changed.Wait()
+		}
+		items, closed := p.items, p.closed
+		p.items = nil
+		p.mu.Unlock()
+		if len(items) == 0 && closed {
+			return p.save()
+		}
+		for _, it := range items {
+			for _, a := range it.answers {
+				a.reply(a.answer, a.err)
+			}
+			p.handOn(it.records)
+		}
+		if time.Since(last) >= savePeriod {
+			last = time.Now()
+			if err := p.save(); err != nil {
+				// The position only spares repetition after a crash.
+				p.e.log.Warn("save the journal's position", "err", err)
+			}
+		}
+	}
+}
+
+// handOn publishes the records of a commit.
+func (p *publisher) handOn(records []iot.Record) {
+	n := len(records)
+	if n == 0 {
+		return
+	}
+	// What was committed while recover read the journal has been published by it.
+	for len(records) > 0 && records[0].ID <= p.position {
+		records = records[1:]
+	}
+	if len(records) > 0 {
+		p.publish(records)
+		p.position = records[len(records)-1].ID
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.backlog -= n
+	p.changed.Broadcast()
+}
+
+// save stores how far the journal has been published.
+func (p *publisher) save() error {
+	if p.position == p.saved {
+		return nil
+	}
+	err := p.e.store.Update(context.Background(), func(tx store.Tx) error { return tx.SetPublished(p.position) })
+	if err != nil {
+		return fmt.Errorf("save the journal's position: %w", err)
+	}
+	p.saved = p.position
+	return nil
+}
+
+// recover publishes what a former process did not. A device gets at most one notice of
+// each kind, with the list as it is now.
+func (p *publisher) recover(ctx context.Context) error {
+	const page = 1000
+	noticed := make(map[noticeKey]bool)
+	for {
+		var records []iot.Record
+		err := p.e.view(ctx, func(tx store.Reader) (err error) {
+			if p.position == 0 {
+				if p.position, err = tx.Published(); err != nil {
+					return err
+				}
+				p.saved = p.position
+			}
+			if records, err = tx.Records(p.position, page); err != nil {
+				return err
+			}
+			return currentQueues(tx, records, noticed)
+		})
+		if err != nil {
+			return err
+		}
+		if len(records) > 0 {
+			p.publish(records)
+			p.position = records[len(records)-1].ID
+			p.e.log.InfoContext(ctx, "published records of a former run", "records", len(records), "position", p.position)
+		}
+		if len(records) < page {
+			return p.save()
+		}
+	}
+}
+
+// noticeKey is what a device can have been told of once.
+type noticeKey struct {
+	thing     int64
+	namespace string
+	next      bool
+}
+
+// currentQueues fills in the queues that records tell of. Of several notices to one
+// device only the first stays: all would tell the same.
+func currentQueues(tx store.Reader, records []iot.Record, noticed map[noticeKey]bool) error {
+	var ids []int64
+	for _, r := range records {
+		if r.List || r.Next {
+			ids = append(ids, r.Execution.ThingID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	queues, err := tx.QueuesByID(ids)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for i := range records {
+		r := &records[i]
+		if !r.List && !r.Next {
+			continue
+		}
+		q := &queues[n]
+		n++
+		list := noticeKey{r.Execution.ThingID, r.Execution.Namespace, false}
+		next := noticeKey{r.Execution.ThingID, r.Execution.Namespace, true}
+		r.List = r.List && !noticed[list]
+		r.Next = r.Next && !noticed[next]
+		noticed[list] = noticed[list] || r.List
+		noticed[next] = noticed[next] || r.Next
+		r.Queue = q.List(r.Execution.Namespace)
+	}
+	return nil
+}
