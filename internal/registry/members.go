@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"drover/internal/iot"
+	"drover/internal/store"
+)
+
+// ChangeGroups takes a thing out of groups and then puts it into others, all or nothing;
+// so a thing moves inside a hierarchy in one call. What is so already is left alone.
+// NotFound for an unknown thing or group; InvalidRequest for a group in both lists, for a
+// second group of one hierarchy, and for more groups than a thing can be in.
+func (r *Registry) ChangeGroups(ctx context.Context, m iot.MembershipChange) error {
+	for _, name := range m.Add {
+		if slices.Contains(m.Remove, name) {
+			return iot.Errorf(iot.InvalidRequest, "Thing group %s is to be added and to be removed", name)
+		}
+	}
+	return r.update(ctx, m.Actor, func(c *change) error {
+		thing, err := thingByName(c, m.Thing)
+		if err != nil {
+			return err
+		}
+		current, err := c.GroupsOfThing(thing.ID)
+		if err != nil {
+			return err
+		}
+		current, left, err := r.leave(c, thing, current, m.Remove)
+		if err != nil {
+			return err
+		}
+		if err := r.join(c, thing, current, m.Add); err != nil {
+			return err
+		}
+		if left {
+			return r.jobs.Left(c.Tx, c.now, thing, c.actor)
+		}
+		return nil
+	})
+}
+
+// leave ends the thing's memberships in the named groups. It returns the groups that
+// remain of current and whether any membership ended.
+func (r *Registry) leave(c *change, thing *iot.Thing, current []*iot.Group, names []iot.GroupName) (remaining []*iot.Group, left bool, err error) {
+	for _, name := range names {
+		g, err := groupByName(c, name)
+		if err != nil {
+			return nil, false, err
+		}
+		i := indexOf(current, g)
+		if i < 0 {
+			continue
+		}
+		m, err := membership(c, g, thing)
+		if err != nil {
+			return nil, false, err
+		}
+		if err := r.jobs.Leaving(c.Tx, c.now, thing, g, c.actor); err != nil {
+			return nil, false, err
+		}
+		if _, err := c.DeleteMember(g.ID, thing.ID); err != nil {
+			return nil, false, err
+		}
+		if err := c.record(iot.MemberGone, memberEvent(g, thing, m.Seq)); err != nil {
+			return nil, false, err
+		}
+		current, left = slices.Delete(current, i, i+1), true
+	}
+	return current, left, nil
+}
+
+// join makes the thing, which is in current, a member of the named groups, too.
+func (r *Registry) join(c *change, thing *iot.Thing, current []*iot.Group, names []iot.GroupName) error {
+	if len(names) == 0 {
+		return nil
+	}
+	roots := make(map[int64]*iot.Group, len(current)) // of a hierarchy: the group that the thing is in
+	for _, g := range current {
+		root, err := rootOf(c, g)
+		if err != nil {
+			return err
+		}
+		roots[root] = g
+	}
+	var added []*iot.Group
+	for _, name := range names {
+		g, err := groupByName(c, name)
+		if err != nil {
+			return err
+		}
+		if indexOf(current, g) >= 0 {
+			continue
+		}
+		root, err := rootOf(c, g)
+		if err != nil {
+			return err
+		}
+		if err := r.checkJoin(thing.Name, g.Name, len(current), roots[root]); err != nil {
+			return err
+		}
+		current, added, roots[root] = append(current, g), append(added, g), g
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	seq, err := c.Sequence(len(added))
+	if err != nil {
+		return err
+	}
+	members := make([]iot.Member, len(added))
+	for i, g := range added {
+		members[i] = iot.Member{Seq: seq + int64(i), GroupID: g.ID, ThingID: thing.ID, Thing: thing.Name}
+		if err := c.record(iot.MemberAdded, memberEvent(g, thing, members[i].Seq)); err != nil {
+			return err
+		}
+	}
+	if members, err = c.InsertMembers(members); err != nil {
+		return err
+	}
+	return r.jobs.Joined(c.Tx, c.now, members, c.actor)
+}
+
+// checkJoin says whether a thing that is in count groups may join one more, if rival is
+// the group of the same hierarchy that it is in, nil if there is none.
+func (r *Registry) checkJoin(thing iot.ThingName, group iot.GroupName, count int, rival *iot.Group) error {
+	if rival != nil {
+		return iot.Errorf(iot.InvalidRequest, "Thing %s cannot join thing group %s: it is a member of %s in the same hierarchy", thing, group, rival.Name)
+	}
+	if count >= r.limits.GroupsPerThing {
+		return iot.Errorf(iot.InvalidRequest, "Thing %s cannot join thing group %s: it is a member of %d groups, which is the limit", thing, group, count)
+	}
+	return nil
+}
+
+// GroupsOfThing lists the groups that a thing is a direct member of, by name. NotFound.
+func (r *Registry) GroupsOfThing(ctx context.Context, name iot.ThingName, page iot.Page) ([]*iot.Group, string, error) {
+	return list(ctx, r, func(rd store.Reader) ([]*iot.Group, string, error) {
+		thing, err := thingByName(rd, name)
+		if err != nil {
+			return nil, "", err
+		}
+		groups, err := rd.GroupsOfThing(thing.ID)
+		if err != nil {
+			return nil, "", err
+		}
+		groups = slices.DeleteFunc(groups, func(g *iot.Group) bool { return string(g.Name) <= page.Cursor })
+		groups, next := cut(groups, page.Limit, func(g *iot.Group) string { return string(g.Name) })
+		return groups, next, nil
+	})
+}
+
+func indexOf(groups []*iot.Group, g *iot.Group) int {
+	return slices.IndexFunc(groups, func(o *iot.Group) bool { return o.ID == g.ID })
+}
+
+// rootOf returns the id of the root of g's hierarchy.
+func rootOf(rd store.GroupReader, g *iot.Group) (int64, error) {
+	if g.Parent == 0 {
+		return g.ID, nil
+	}
+	ancestors, err := rd.Ancestors(g.ID)
+	if err != nil {
+		return 0, err
+	}
+	return ancestors[len(ancestors)-1].ID, nil
+}
+
+// membership returns the membership of a thing in a group, which exists.
+func membership(rd store.GroupReader, g *iot.Group, thing *iot.Thing) (iot.Member, error) {
+	members, err := rd.Members(g.ID, before(thing.Name), 1)
+	if err != nil {
+		return iot.Member{}, err
+	}
+	if len(members) == 0 || members[0].ThingID != thing.ID {
+		return iot.Member{}, store.ErrNotFound
+	}
+	return members[0], nil
+}
+
+// before returns a text that is less than the name and greater than every name that is
+// less: the last letter lowered by one, and then a character beyond those of names.
+func before(name iot.ThingName) iot.ThingName {
+	last := len(name) - 1
+	return name[:last] + iot.ThingName([]byte{name[last] - 1, '~'})
+}
+
+// memberEvent tells of the membership that began as number seq. The membershipId is made
+// from it, so that the event of its end carries the same one (registry spec §7.2).
+func memberEvent(g *iot.Group, thing *iot.Thing, seq int64) iot.MemberEvent {
+	id := uuid.NewSHA1(uuid.NameSpaceOID, strconv.AppendInt([]byte(g.UUID+"/"+thing.UUID+"/"), seq, 10))
+	return iot.MemberEvent{Group: groupRef(g), Thing: thing.Name, ThingUUID: thing.UUID, MembershipID: id.String()}
+}

@@ -1,0 +1,190 @@
+// Package registry keeps the things, thing types, thing groups, memberships, tags and
+// the event configuration.
+//
+// A method is one transaction with one reading of the clock (DeleteGroup of a large group
+// and recursive lists say what they do instead). Every change of a thing, type, group or
+// membership appends a record to the journal, from which events are published; a request
+// that changes nothing appends nothing. What a change means for jobs is decided by the
+// job engine, inside the same transaction: see Jobs.
+//
+// Refusals are *iot.Error; the codes are named at each method. Names and texts are taken
+// to have been checked against the wire's constraints where that is cheap to rely on, and
+// are checked again where a wrong one could be stored.
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"drover/internal/iot"
+	"drover/internal/store"
+)
+
+// Jobs is what jobs do when the registry changes. The methods are called inside the
+// transaction of the change.
+type Jobs interface {
+	// Joined is called after the memberships began.
+	Joined(tx store.Tx, now iot.Time, members []iot.Member, actor string) error
+	// Leaving is called before a membership ends, unless the group or the thing ends with it.
+	Leaving(tx store.Tx, now iot.Time, thing *iot.Thing, group *iot.Group, actor string) error
+	// Left is called once after one or more memberships of the thing ended, and after
+	// those that began in the same transaction.
+	Left(tx store.Tx, now iot.Time, thing *iot.Thing, actor string) error
+	// ThingDeleted is called before the thing is deleted, while it still has its memberships.
+	ThingDeleted(tx store.Tx, now iot.Time, thing *iot.Thing, actor string) error
+}
+
+// Limits are the quotas of registry spec §0.2. A zero field stands for AWS's own number.
+// The total size of a thing's attributes needs no quota: what the others allow is less.
+type Limits struct {
+	UntypedAttributes     int // of a thing without a type: 3
+	TypedAttributes       int // of a thing with a type: 50
+	GroupAttributes       int // of a group: 50
+	SearchableAttributes  int // of a type: 3
+	PropagatingAttributes int // of a type: 20
+	GroupsPerThing        int // direct memberships: 10
+	Depth                 int // levels of a hierarchy, the root counted: 7
+	Children              int // direct, of a group: 100
+	Tags                  int // of a resource: 50
+
+	// TypeDeletionWait is how long a thing type must have been deprecated before it can be
+	// deleted: 5 minutes. A negative duration is no wait.
+	TypeDeletionWait time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		UntypedAttributes:     cmp.Or(l.UntypedAttributes, 3),
+		TypedAttributes:       cmp.Or(l.TypedAttributes, 50),
+		GroupAttributes:       cmp.Or(l.GroupAttributes, 50),
+		SearchableAttributes:  cmp.Or(l.SearchableAttributes, 3),
+		PropagatingAttributes: cmp.Or(l.PropagatingAttributes, 20),
+		GroupsPerThing:        cmp.Or(l.GroupsPerThing, 10),
+		Depth:                 cmp.Or(l.Depth, 7),
+		Children:              cmp.Or(l.Children, 100),
+		Tags:                  cmp.Or(l.Tags, iot.MaxTags),
+		TypeDeletionWait:      cmp.Or(l.TypeDeletionWait, 5*time.Minute),
+	}
+}
+
+// Config says what a Registry works with. Store, Jobs and Realm are required.
+type Config struct {
+	Store  store.Store
+	Jobs   Jobs
+	Realm  iot.Realm
+	Now    func() time.Time // nil = time.Now
+	Limits Limits
+}
+
+// Registry is the registry of one realm. Its methods may be called concurrently.
+type Registry struct {
+	store  store.Store
+	jobs   Jobs
+	realm  iot.Realm
+	now    func() time.Time
+	limits Limits
+}
+
+// New returns a Registry. It keeps no state outside of the store.
+func New(cfg Config) *Registry {
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	return &Registry{store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, now: now, limits: cfg.Limits.withDefaults()}
+}
+
+// change is a transaction with what is the same all through it.
+type change struct {
+	store.Tx
+	now   iot.Time
+	actor string
+}
+
+// update runs f in a transaction.
+func (r *Registry) update(ctx context.Context, actor string, f func(*change) error) error {
+	return r.store.Update(ctx, func(tx store.Tx) error {
+		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor})
+	})
+}
+
+// record appends a record of what changed.
+func (c *change) record(kind iot.Kind, data any) error {
+	rec, err := c.newRecord(kind, data)
+	if err != nil {
+		return err
+	}
+	return c.Append(rec)
+}
+
+func (c *change) newRecord(kind iot.Kind, data any) (iot.Record, error) {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return iot.Record{}, fmt.Errorf("encode record %s: %w", kind, err)
+	}
+	return iot.Record{At: c.now, Kind: kind, Actor: c.actor, Data: text}, nil
+}
+
+// view returns what f finds in a snapshot of the store.
+func view[T any](ctx context.Context, r *Registry, f func(store.Reader) (T, error)) (found T, err error) {
+	err = r.store.View(ctx, func(rd store.Reader) error {
+		found, err = f(rd)
+		return err
+	})
+	return found, err
+}
+
+// list is view for a page: it returns the items and the cursor of the next page.
+func list[T any](ctx context.Context, r *Registry, f func(store.Reader) ([]T, string, error)) (items []T, next string, err error) {
+	err = r.store.View(ctx, func(rd store.Reader) error {
+		items, next, err = f(rd)
+		return err
+	})
+	return items, next, err
+}
+
+// cut makes a page of items, of which one more than the limit was asked for: the surplus
+// one says that another page exists. The cursor is the key of the last item.
+func cut[T any](items []T, limit int, key func(T) string) ([]T, string) {
+	if len(items) <= limit {
+		return items, ""
+	}
+	return items[:limit], key(items[limit-1])
+}
+
+// absent turns store.ErrNotFound into a NotFound error and leaves other errors alone.
+func absent(err error, what string, name any) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return iot.Errorf(iot.NotFound, "%s %v cannot be found.", what, name)
+	}
+	return err
+}
+
+// expect checks the version that a caller has in mind.
+func expect(want *int64, have int64, what string, name any) error {
+	if want != nil && *want != have {
+		return iot.Errorf(iot.VersionMismatch, "The version for %s %v does not match the expected version.", what, name)
+	}
+	return nil
+}
+
+// exists returns the error for a name that is taken by something of another definition.
+func (r *Registry) exists(kind, name, uuid, message string) error {
+	err := iot.Errorf(iot.AlreadyExists, "%s", message)
+	err.ResourceID, err.ResourceARN = uuid, r.realm.ARN(kind, name)
+	return err
+}
+
+const nameConstraint = "Member must satisfy regular expression pattern: [a-zA-Z0-9:_-]+ and have a length of 1 to 128"
+
+// checkName checks the name of a thing, type or group: they are spelled alike.
+func checkName(member, name string) error {
+	if !iot.ThingName(name).Valid() {
+		return iot.Invalid(member, name, nameConstraint)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package registry
+
+import (
+	"context"
+
+	"drover/internal/iot"
+	"drover/internal/store"
+)
+
+// Tag adds tags to a job, thing group or thing type; a key that exists gets the new value.
+// InvalidRequest for an ARN that is malformed or of something that cannot have tags, and
+// for bad tags; NotFound for a resource that does not exist; LimitExceeded, and no tag
+// added, for more than the resource can have.
+func (r *Registry) Tag(ctx context.Context, t iot.Tagging) error {
+	if err := iot.CheckTags(t.Tags); err != nil {
+		return err
+	}
+	return r.update(ctx, t.Actor, func(c *change) error {
+		if err := r.checkTaggable(c, t.ARN); err != nil {
+			return err
+		}
+		tags, err := c.Tags(t.ARN)
+		if err != nil {
+			return err
+		}
+		keys := make(map[string]bool, len(tags)+len(t.Tags))
+		for _, tag := range append(tags, t.Tags...) {
+			keys[tag.Key] = true
+		}
+		if len(keys) > r.limits.Tags {
+			return iot.Errorf(iot.LimitExceeded, "The resource would have %d tags; the limit is %d", len(keys), r.limits.Tags)
+		}
+		return c.PutTags(t.ARN, t.Tags)
+	})
+}
+
+// Untag removes tags; keys that do not exist are ignored. InvalidRequest and NotFound as
+// for Tag.
+func (r *Registry) Untag(ctx context.Context, t iot.Untagging) error {
+	return r.update(ctx, t.Actor, func(c *change) error {
+		if err := r.checkTaggable(c, t.ARN); err != nil {
+			return err
+		}
+		if len(t.Keys) == 0 {
+			return nil // the store takes no keys for all keys
+		}
+		return c.DeleteTags(t.ARN, t.Keys)
+	})
+}
+
+// Tags lists the tags of a resource by key. InvalidRequest and NotFound as for Tag.
+func (r *Registry) Tags(ctx context.Context, arn string, page iot.Page) ([]iot.Tag, string, error) {
+	return list(ctx, r, func(rd store.Reader) ([]iot.Tag, string, error) {
+		if err := r.checkTaggable(rd, arn); err != nil {
+			return nil, "", err
+		}
+		all, err := rd.Tags(arn)
+		if err != nil {
+			return nil, "", err
+		}
+		var tags []iot.Tag
+		for _, t := range all {
+			if t.Key > page.Cursor && len(tags) <= page.Limit {
+				tags = append(tags, t)
+			}
+		}
+		tags, next := cut(tags, page.Limit, func(t iot.Tag) string { return t.Key })
+		return tags, next, nil
+	})
+}
+
+// checkTaggable checks that arn names something that exists and can have tags.
+func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
+	kind, name, err := r.realm.ParseARN(arn)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case iot.KindJob:
+		_, err = rd.JobByName(iot.JobID(name))
+		return absent(err, "Job", name)
+	case iot.KindGroup:
+		_, err = groupByName(rd, iot.GroupName(name))
+		return err
+	case iot.KindThingType:
+		_, err = typeByName(rd, name)
+		return err
+	case "billinggroup", "jobtemplate", "stream", "otaupdate", "package", "command", "fleetmetric", "policy", "rule", "securityprofile", "scheduledaudit":
+		// Resources of the service that can have tags, none of which exist here.
+		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
+	}
+	return iot.Errorf(iot.InvalidRequest, "A resource of the kind %q cannot have tags", kind)
+}
