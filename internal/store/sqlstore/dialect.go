@@ -1,0 +1,139 @@
+package sqlstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"zombiezen.com/go/sqlite"
+)
+
+// This file holds what is SQLite's own: how a file is opened and locked, how a
+// transaction begins, and which errors mean what. Bulk statements need no form of their
+// own: SQLite runs in this process, so that a loop over a prepared statement is as fast
+// as it gets. The tables are in migrations.
+
+const (
+	begin     = "BEGIN IMMEDIATE" // the write lock first, so that no statement fails for it later
+	beginRead = "BEGIN"
+	commit    = "COMMIT"
+	rollback  = "ROLLBACK"
+)
+
+// taken reports whether err says that a unique key exists already.
+func taken(err error) bool {
+	code := sqlite.ErrCode(err)
+	return code == sqlite.ResultConstraintUnique || code == sqlite.ResultConstraintPrimaryKey
+}
+
+// createFile makes sure that the file exists, and only its owner may read it: there are
+// job documents in it. SQLite gives its other files the same mode. An existing file is
+// not opened: closing it would drop the locks that this process has on it.
+func createFile(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// lockFolder takes the lock that keeps a second server away from the database: an
+// exclusive transaction, for as long as the connection is open, on an empty database
+// beside it. The operating system releases it if the process dies.
+func lockFolder(path string) (_ *sqlite.Conn, err error) {
+	name := path + ".lock"
+	if err := createFile(name); err != nil {
+		return nil, err
+	}
+	c, err := sqlite.OpenConn(name, sqlite.OpenReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	c.SetBusyTimeout(0)
+	err = run(c, "BEGIN EXCLUSIVE")
+	switch {
+	case err == nil:
+		return c, nil
+	case sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy:
+		err = fmt.Errorf("%s is in use by another server", filepath.Dir(path))
+	}
+	return nil, errors.Join(err, c.Close())
+}
+
+// openWriter opens the one connection that writes.
+func openWriter(path string, cacheBytes int) (*conn, error) {
+	c, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	err = pragmas(c,
+		"journal_mode = WAL", // readers do not wait for the writer, nor it for them
+		"synchronous = FULL", // a commit is on the disk, not on its way
+		fmt.Sprintf("cache_size = -%d", cacheBytes/1024),
+		"temp_store = MEMORY",
+	)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return newConn(c), nil
+}
+
+// openReader opens a connection that only reads.
+func openReader(path string, cacheBytes int) (*conn, error) {
+	c, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	err = pragmas(c,
+		"query_only = ON",
+		fmt.Sprintf("cache_size = -%d", cacheBytes/1024),
+		"temp_store = MEMORY",
+	)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return newConn(c), nil
+}
+
+func newConn(c *sqlite.Conn) *conn {
+	return &conn{driver: c, prepared: make(map[string]*prepared)}
+}
+
+func pragmas(c *sqlite.Conn, settings ...string) error {
+	for _, s := range settings {
+		if err := run(c, "PRAGMA "+s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run runs one statement that has neither arguments nor a result worth reading.
+func run(c *sqlite.Conn, query string) (err error) {
+	_, err = first(c, query)
+	return err
+}
+
+// first runs one statement and returns the first column of its first row as a number.
+func first(c *sqlite.Conn, query string) (n int64, err error) {
+	stmt, _, err := c.PrepareTransient(query)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, stmt.Finalize()) }()
+	row, err := stmt.Step()
+	if row {
+		n = stmt.ColumnInt64(0)
+	}
+	return n, err
+}
+
+// inTransaction reports whether a transaction is open: SQLite ends it by itself after
+// some errors, such as a full disk.
+func (c *conn) inTransaction() bool { return !c.driver.AutocommitEnabled() }
+
+func (c *conn) close() error { return c.driver.Close() }

@@ -1,0 +1,88 @@
+package sqlstore
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"drover/internal/iot"
+)
+
+// The flags of a row of journal.
+const (
+	flagList = 1 << iota
+	flagNext
+	flagExecution
+)
+
+const (
+	insertRecord = `INSERT INTO journal (id, at, kind, actor, job_id, flags, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	records      = `SELECT id, at, kind, actor, job_id, flags, body FROM journal WHERE id > $1 ORDER BY id LIMIT $2`
+)
+
+// Records implements store.JournalReader.
+func (r reader) Records(after int64, limit int) (list []iot.Record, err error) {
+	err = r.c.list(records, func(row *row) error {
+		rec := iot.Record{ID: row.int(), At: row.time(), Kind: iot.Kind(row.text()), Actor: row.text(), JobID: iot.JobID(row.text())}
+		flags, body := row.int(), row.blob()
+		rec.List, rec.Next = flags&flagList != 0, flags&flagNext != 0
+		if flags&flagExecution == 0 {
+			if body != "" {
+				rec.Data = json.RawMessage(body)
+			}
+		} else if rec.Execution, err = decodeRecord(body, rec.JobID); err != nil {
+			return fmt.Errorf("sqlstore: record %d of the journal: %w", rec.ID, err)
+		}
+		list = append(list, rec)
+		return nil
+	}, after, limit)
+	return list, err
+}
+
+// Append implements store.JournalWriter.
+func (t *tx) Append(records ...iot.Record) error {
+	var bad error
+	first := len(t.records)
+	t.records = append(t.records, records...)
+	err := t.write(insertRecord, len(records), func(i int, a *args) {
+		r := &t.records[first+i]
+		t.state.journal++
+		r.ID = t.state.journal
+		var flags int64
+		if r.List {
+			flags |= flagList
+		}
+		if r.Next {
+			flags |= flagNext
+		}
+		body := []byte(r.Data)
+		if r.Execution != nil {
+			flags |= flagExecution
+			var err error
+			if t.buf, err = appendRecord(t.buf[:0], r.Execution); err != nil && bad == nil {
+				bad = err
+			}
+			body = t.buf
+		}
+		a.int(r.ID)
+		a.time(r.At)
+		a.text(string(r.Kind))
+		a.text(r.Actor)
+		a.text(string(r.JobID))
+		a.int(flags)
+		a.blob(body)
+	}, nil)
+	if err == nil {
+		err = t.failing(bad)
+	}
+	return err
+}
+
+// Published implements store.JournalReader.
+func (r reader) Published() (int64, error) {
+	return r.c.number(`SELECT value FROM counters WHERE name = 'published'`)
+}
+
+// SetPublished implements store.JournalWriter.
+func (t *tx) SetPublished(position int64) error {
+	return t.change(`UPDATE counters SET value = $1 WHERE name = 'published'`, position)
+}
