@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"drover/internal/auth"
+	"drover/internal/fleetsim"
+)
+
+// apiFlags say which server a tool talks to: the one of a data folder on this machine,
+// or any other by URL and the usual AWS variables.
+type apiFlags struct {
+	Data        string `help:"Data folder of a server on this machine, for its addresses and key." default:"./drover-data" type:"path" placeholder:"DIR"`
+	EndpointURL string `name:"endpoint-url" help:"URL of the API of another server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY then." env:"DROVER_ENDPOINT_URL,AWS_ENDPOINT_URL" placeholder:"URL"`
+	Region      string `help:"AWS region to sign for." env:"DROVER_REGION,AWS_REGION" default:"us-east-1"`
+}
+
+// api is a server as a client sees it.
+type api struct {
+	url, mqtt string
+	key       auth.Key
+	region    string
+}
+
+func (f *apiFlags) api() (api, error) {
+	a := api{url: f.EndpointURL, region: f.Region}
+	if a.url == "" {
+		at, err := readEndpoints(f.Data)
+		if err != nil {
+			return a, err
+		}
+		a.url, a.mqtt = at.HTTP, at.MQTT
+		if a.url == "" {
+			a.url = at.HTTPS
+		}
+		if a.mqtt == "" {
+			a.mqtt = at.MQTTS
+		}
+		a.key, err = auth.LoadKey(f.Data)
+		return a, err
+	}
+	a.key = auth.Key{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), Secret: os.Getenv("AWS_SECRET_ACCESS_KEY")}
+	if a.key.AccessKeyID == "" || a.key.Secret == "" {
+		return a, errors.New("--endpoint-url needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+	}
+	return a, nil
+}
+
+type importCmd struct {
+	apiFlags
+	File          string `arg:"" help:"File with one JSON object a line: thingName, thingTypeName, attributes, groups. \"-\" reads standard input."`
+	CreateMissing bool   `name:"create-missing" help:"Create thing types and (root) groups that lines name and that do not exist."`
+}
+
+func (c *importCmd) Run(ctx context.Context, s *streams) error {
+	a, err := c.api()
+	if err != nil {
+		return err
+	}
+	in := io.Reader(os.Stdin)
+	if c.File != "-" {
+		file, err := os.Open(c.File)
+		if err != nil {
+			return err
+		}
+		defer file.Close() //nolint:errcheck // read only
+		in = file
+	}
+	began := time.Now()
+	meter := newMeter(s.err, "things")
+	result, err := fleetsim.Import(ctx, fleetsim.ImportConfig{
+		Endpoint: a.url, AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.Secret, Region: a.region,
+		CreateMissing: c.CreateMissing, Progress: meter.set,
+	}, in)
+	meter.done()
+	for _, e := range result.Errors {
+		fmt.Fprintf(s.err, "%s:%d: %s\n", c.File, e.Line, e.Message)
+	}
+	if n := result.ErrorCount - int64(len(result.Errors)); n > 0 {
+		fmt.Fprintf(s.err, "and %d more errors\n", n)
+	}
+	if err != nil {
+		return fmt.Errorf("import stopped after %d lines: %w", result.Lines, err)
+	}
+	took := time.Since(began)
+	fmt.Fprintf(s.out, "%d lines in %s (%.0f/s): %d created, %d updated, %d unchanged, %d errors\n", result.Lines,
+		took.Round(time.Millisecond), float64(result.Lines)/took.Seconds(), result.Created, result.Updated, result.Unchanged, result.ErrorCount)
+	if result.ErrorCount > 0 {
+		return fmt.Errorf("%d lines were refused", result.ErrorCount)
+	}
+	return nil
+}
+
+type fleetCmd struct {
+	apiFlags
+	MQTTURL    string        `name:"mqtt-url" help:"Where the devices connect, mqtt://HOST:PORT or mqtts://HOST:PORT; default: as the data folder's server says." placeholder:"URL"`
+	Things     int           `help:"How many devices." default:"100"`
+	Prefix     string        `help:"First part of the devices' names." default:"device"`
+	Group      string        `help:"Group to register the devices in." default:"fleet"`
+	Register   bool          `help:"Register the devices first, in bulk." default:"true" negatable:""`
+	Success    float64       `help:"Probability that a device carries out a job with success." default:"1"`
+	Duration   time.Duration `help:"How long a device works on a job, more or less." default:"2s"`
+	MQTT       string        `name:"mqtt-version" help:"MQTT version: 3.1.1 or 5." enum:"3.1.1,5" default:"3.1.1"`
+	Executions int           `help:"Stop when so many executions have ended; 0 goes on until interrupted." default:"0"`
+	Idle       time.Duration `help:"Stop when there was nothing to do for so long; 0 goes on until interrupted." default:"0s"`
+	Seed       uint64        `help:"Seed of everything random; 0 draws one." default:"0"`
+	JSON       bool          `help:"Print the summary as JSON."`
+}
+
+func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
+	a, err := c.api()
+	if err != nil {
+		return err
+	}
+	if c.MQTTURL != "" {
+		a.mqtt = c.MQTTURL
+	}
+	if a.mqtt == "" {
+		return errors.New("--mqtt-url is needed with --endpoint-url")
+	}
+	if c.Things < 1 {
+		return errors.New("--things: at least one")
+	}
+	if c.Success < 0 || c.Success > 1 {
+		return errors.New("--success: a probability is between 0 and 1")
+	}
+	names := fleetsim.Names(c.Prefix, c.Things)
+	if c.Register {
+		fmt.Fprintf(s.err, "registering %d things in group %s\n", len(names), c.Group)
+		if err := a.register(ctx, names, c.Group); err != nil {
+			return fmt.Errorf("register the devices: %w", err)
+		}
+	}
+	cfg := fleetsim.Config{
+		Endpoint: a.mqtt, Things: names, Duration: c.Duration, Executions: c.Executions, Idle: c.Idle, Seed: c.Seed,
+		Success: c.Success, ProtocolVersion: 4,
+	}
+	if c.Success == 0 {
+		cfg.Success = -1 // never
+	}
+	if c.MQTT == "5" {
+		cfg.ProtocolVersion = 5
+	}
+	fleet, err := fleetsim.New(cfg)
+	if err != nil {
+		return err
+	}
+	summary, err := show(ctx, s, fleet, c.Executions)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		text, err := summary.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(s.out, "%s\n", text)
+		return err
+	}
+	_, err = fmt.Fprintln(s.out, strings.TrimRight(summary.String(), "\n"))
+	return err
+}
+
+func (a *api) register(ctx context.Context, names []string, group string) error {
+	return fleetsim.Register(ctx, fleetsim.RegisterConfig{
+		Endpoint: a.url, AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.Secret, Region: a.region,
+		Things: names, Group: group,
+	})
+}
+
+// show runs a fleet with its live display on the error stream.
+func show(ctx context.Context, s *streams, fleet *fleetsim.Fleet, total int) (fleetsim.Summary, error) {
+	watch, stop := context.WithCancel(ctx)
+	shown := make(chan struct{})
+	display := fleetsim.NewDisplay(s.err, isTerminal(s.err))
+	go func() {
+		defer close(shown)
+		display.Run(watch, fleet, func() int { return total })
+	}()
+	summary, err := fleet.Run(ctx)
+	stop()
+	<-shown
+	return summary, err
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// meter shows a growing number: in place on a terminal, a line now and then elsewhere.
+type meter struct {
+	w        *os.File
+	what     string
+	terminal bool
+	began    time.Time
+	last     time.Time
+	n        int64
+}
+
+func newMeter(w *os.File, what string) *meter {
+	now := time.Now()
+	return &meter{w: w, what: what, terminal: isTerminal(w), began: now, last: now}
+}
+
+func (m *meter) set(n int64) {
+	m.n = n
+	pause := 5 * time.Second
+	if m.terminal {
+		pause = 100 * time.Millisecond
+	}
+	if time.Since(m.last) < pause {
+		return
+	}
+	m.last = time.Now()
+	text := fmt.Sprintf("%d %s, %.0f/s", n, m.what, float64(n)/time.Since(m.began).Seconds())
+	if m.terminal {
+		fmt.Fprintf(m.w, "\r\x1b[K%s", text)
+	} else {
+		fmt.Fprintln(m.w, text)
+	}
+}
+
+func (m *meter) done() {
+	if m.terminal {
+		fmt.Fprint(m.w, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml"
+
+	"drover/internal/iot"
+)
+
+// serveConfig is everything that can be said about a server.
+type serveConfig struct {
+	Config   kong.ConfigFlag `help:"YAML file with flags of serve as keys, such as \"http: 127.0.0.1:8080\"." placeholder:"FILE"`
+	Data     string          `help:"Folder for everything that is kept." default:"./drover-data" type:"path" placeholder:"DIR"`
+	HTTP     string          `name:"http" help:"Address of the API; port 0 picks a free one; empty for none." default:"127.0.0.1:8080"`
+	MQTT     string          `name:"mqtt" help:"Address for devices without TLS; port 0 picks a free one; empty for none." default:"127.0.0.1:1883"`
+	HTTPS    string          `name:"https" help:"Address of the API with TLS; needs --tls-cert and --tls-key." placeholder:"ADDR"`
+	MQTTS    string          `name:"mqtts" help:"Address for devices with TLS; needs --tls-cert and --tls-key. Devices are not asked for certificates yet, so other than on loopback it needs --insecure." placeholder:"ADDR"`
+	TLSCert  string          `name:"tls-cert" help:"Certificate chain of the server, PEM." type:"path" placeholder:"FILE"`
+	TLSKey   string          `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE"`
+	Insecure bool            `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
+	Store    string          `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
+	Account  string          `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
+	Region   string          `help:"AWS region that the server plays." default:"us-east-1"`
+	LogLevel string          `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
+	LogJSON  bool            `name:"log-json" help:"Write log lines as JSON."`
+}
+
+func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
+
+// check returns all that is wrong with the configuration, each with the flag it is about.
+func (c *serveConfig) check() error {
+	var errs []error
+	if err := c.realm().Check(); err != nil {
+		errs = append(errs, err)
+	}
+	switch {
+	case c.Store == "sqlite":
+	case strings.HasPrefix(c.Store, "postgres:"), strings.HasPrefix(c.Store, "postgresql:"):
+		errs = append(errs, errors.New("--store: PostgreSQL is not supported yet; use sqlite"))
+	default:
+		errs = append(errs, fmt.Errorf("--store: %q is not a store; use sqlite", c.Store))
+	}
+	if c.HTTP == "" && c.HTTPS == "" {
+		errs = append(errs, errors.New("--http or --https: the API needs an address"))
+	}
+	if (c.HTTPS != "" || c.MQTTS != "") && (c.TLSCert == "" || c.TLSKey == "") {
+		errs = append(errs, errors.New("--https, --mqtts: need --tls-cert and --tls-key"))
+	}
+	for _, l := range []struct{ flag, addr, lack string }{
+		{"--http", c.HTTP, "does not encrypt"},
+		{"--mqtt", c.MQTT, "neither encrypts nor authenticates devices"},
+		{"--mqtts", c.MQTTS, "does not authenticate devices"},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		host, _, err := net.SplitHostPort(l.addr)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", l.flag, err))
+		} else if !c.Insecure && !loopback(host) {
+			errs = append(errs, fmt.Errorf("%s: %s is not a loopback address, and this listener %s; say --insecure if that is meant", l.flag, l.addr, l.lack))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func (c *serveConfig) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	// The flag is an enum of the names that slog knows.
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		level = slog.LevelInfo
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if c.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// loadConfig reads a --config file: a YAML mapping of flag names to values.
+func loadConfig(r io.Reader) (kong.Resolver, error) {
+	values := make(map[string]any)
+	if err := yaml.NewDecoder(r).Decode(&values); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("not a YAML mapping: %w", err)
+	}
+	return fileConfig(values), nil
+}
+
+type fileConfig map[string]any
+
+// Validate refuses keys that are no flag, so that a typing error is not silence.
+func (f fileConfig) Validate(app *kong.Application) error {
+	var known []string
+	for _, node := range app.Children {
+		if node.Name == "serve" {
+			for _, flag := range node.Flags {
+				known = append(known, flag.Name)
+			}
+		}
+	}
+	for key := range f {
+		if !slices.Contains(known, key) {
+			return fmt.Errorf("config: %q is not a flag of serve", key)
+		}
+	}
+	return nil
+}
+
+// Resolve gives the value of a flag that neither the command line nor the environment has.
+func (f fileConfig) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if value, ok := f[flag.Name]; ok && !fromEnvironment(flag) {
+		return fmt.Sprint(value), nil
+	}
+	return nil, nil
+}
+
+func fromEnvironment(flag *kong.Flag) bool {
+	return slices.ContainsFunc(flag.Envs, func(name string) bool { _, ok := os.LookupEnv(name); return ok })
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"drover/internal/auth"
+	"drover/internal/wire"
+)
+
+// front is the one door of HTTP: it checks signatures and sends each request to the
+// plane it is for.
+type front struct {
+	control, devices   http.Handler
+	bulk               http.Handler
+	verify, verifyBulk *auth.Verifier
+	metrics            prometheus.Gatherer
+	ping               func(context.Context) error
+	log                *slog.Logger
+	ready              atomic.Bool
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/healthz":
+		writeText(w, http.StatusOK, "ok")
+	case "/readyz":
+		f.readyz(w, r)
+	case "/metrics":
+		promhttp.HandlerFor(f.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	case "/_drover/import":
+		if r, _, ok := f.authenticate(w, r, f.verifyBulk); ok {
+			f.bulk.ServeHTTP(w, r)
+		}
+	default:
+		if strings.HasPrefix(r.URL.Path, "/_drover/") {
+			wire.WriteError(w, &wire.Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: "drover has no " + r.URL.Path})
+			return
+		}
+		f.api(w, r)
+	}
+}
+
+// api serves both planes of the API, which share paths: the signing name tells them
+// apart, and the host where a client signs for neither by name.
+func (f *front) api(w http.ResponseWriter, r *http.Request) {
+	r, id, ok := f.authenticate(w, r, f.verify)
+	if !ok {
+		return
+	}
+	switch {
+	case id.Service == "iot-jobs-data", jobsHost(r.Host):
+		f.devices.ServeHTTP(w, r)
+	case id.Service == "iotdata":
+		wire.WriteError(w, &wire.Error{Code: "NotImplementedException", Status: http.StatusNotImplemented,
+			Message: fmt.Sprintf("drover does not have the AWS IoT data plane (iotdata) yet: %s %s", r.Method, r.URL.Path)})
+	default:
+		f.control.ServeHTTP(w, r)
+	}
+}
+
+// jobsHost reports whether the request was sent to a host that is named like one of
+// AWS's jobs endpoints: PREFIX.jobs.iot.REGION.…, also data.jobs.iot.REGION.….
+func jobsHost(host string) bool {
+	_, rest, ok := strings.Cut(host, ".")
+	return ok && (strings.HasPrefix(rest, "jobs.iot.") || strings.HasPrefix(rest, "jobs.iot-fips."))
+}
+
+// authenticate checks the signature and puts the caller into the request's context.
+func (f *front) authenticate(w http.ResponseWriter, r *http.Request, v *auth.Verifier) (*http.Request, auth.Identity, bool) {
+	id, err := v.Verify(r)
+	if err == nil {
+		return r.WithContext(auth.WithIdentity(r.Context(), id)), id, true
+	}
+	answer := &wire.Error{Code: "InternalFailureException", Status: http.StatusInternalServerError, Message: "The request could not be authenticated"}
+	var refused *auth.Error
+	if errors.As(err, &refused) {
+		answer = &wire.Error{Code: refused.Code, Status: refused.Status, Message: refused.Message}
+	}
+	f.log.DebugContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
+	wire.WriteError(w, answer)
+	return nil, auth.Identity{}, false
+}
+
+// readyz says whether the server can do its work now.
+func (f *front) readyz(w http.ResponseWriter, r *http.Request) {
+	if !f.ready.Load() {
+		writeText(w, http.StatusServiceUnavailable, "not ready: starting or stopping")
+		return
+	}
+	if err := f.ping(r.Context()); err != nil {
+		f.log.ErrorContext(r.Context(), "store does not answer", "err", err)
+		writeText(w, http.StatusServiceUnavailable, "not ready: the store does not answer")
+		return
+	}
+	writeText(w, http.StatusOK, "ok")
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	// Whoever asked has gone if this fails.
+	_, _ = fmt.Fprintln(w, text)
+}

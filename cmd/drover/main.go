@@ -1,0 +1,103 @@
+// Command drover is a self-hosted server for AWS IoT Jobs, and the tools around it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line. Every flag can also be set as an environment variable
+// DROVER_FLAG_NAME, and those of serve in the file that --config names.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Demo    demoCmd    `cmd:"" help:"Run a server in a temporary folder with simulated devices, and one job until it completes."`
+	Fleet   fleetCmd   `cmd:"" help:"Run simulated devices against a server."`
+	Import  importCmd  `cmd:"" help:"Register things in bulk from a file of JSON lines."`
+	Env     envCmd     `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+const description = `A self-hosted server for AWS IoT Jobs.
+
+Point the AWS CLI, the AWS SDKs and the AWS IoT device SDKs at it, and send jobs to one
+device or a million. Start with "drover demo", then "drover serve".`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program without its surroundings; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
+	var c cli
+	exit := -1
+	parser, err := kong.New(&c,
+		kong.Name("drover"),
+		kong.Description(description),
+		kong.UsageOnError(),
+		kong.DefaultEnvars("DROVER"),
+		kong.Configuration(loadConfig),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) {
+			if exit < 0 {
+				exit = code
+			}
+		}),
+		kong.Bind(&streams{out: stdout, err: stderr}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "drover:", err)
+		return 1
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 { // --help
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "drover:", err)
+		return 2
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(stderr, "drover:", err)
+		return 1
+	}
+	return 0
+}
+
+// streams is where commands write: results to out, everything else to err.
+type streams struct{ out, err *os.File }
+
+type versionCmd struct{}
+
+func (versionCmd) Run(s *streams) error {
+	_, err := fmt.Fprintln(s.out, "drover", version())
+	return err
+}
+
+// version is that of the module, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = "devel " + s.Value
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	return v + " " + info.GoVersion
+}
