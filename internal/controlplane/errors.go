@@ -1,0 +1,43 @@
+package controlplane
+
+import (
+	"errors"
+
+	"drover/internal/iot"
+	"drover/internal/wire"
+)
+
+// internalFailure is what the caller sees of a mistake of ours: its name and nothing else.
+const internalFailure = "InternalFailureException"
+
+// exceptions says how the control plane calls each kind of refusal (spec §10.0, registry spec
+// §0.4). TerminalState is one of devices: if it comes up here, that is a mistake of ours.
+var exceptions = map[iot.Code]string{
+	iot.InvalidRequest:         "InvalidRequestException",
+	iot.NotFound:               "ResourceNotFoundException",
+	iot.AlreadyExists:          "ResourceAlreadyExistsException",
+	iot.InvalidStateTransition: "InvalidStateTransitionException",
+	iot.VersionMismatch:        "VersionConflictException",
+	iot.LimitExceeded:          "LimitExceededException",
+	iot.Unavailable:            "ServiceUnavailableException",
+	iot.TerminalState:          internalFailure,
+	iot.Internal:               internalFailure,
+}
+
+// mapError renders a refusal. It returns nil for what is no refusal but a failure: package
+// wire writes its text to the log and shows the caller none of it.
+func (s *Server) mapError(err error) *wire.Error {
+	refusal, ok := errors.AsType[*iot.Error](err)
+	if !ok {
+		return nil
+	}
+	name, ok := exceptions[refusal.Code]
+	if !ok || name == internalFailure {
+		return nil
+	}
+	e := s.service.NewError(name, refusal.Message)
+	if refusal.Code == iot.AlreadyExists {
+		e.Members = map[string]any{"resourceId": refusal.ResourceID, "resourceArn": refusal.ResourceARN}
+	}
+	return e
+}

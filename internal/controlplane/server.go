@@ -1,0 +1,72 @@
+// Package controlplane is the HTTPS API of AWS IoT: jobs, things, groups and what belongs to
+// them, as the AWS CLI and the SDKs speak it. It binds and validates requests, calls the job
+// engine and the registry, and renders their answers and refusals; it decides nothing itself.
+//
+// A file holds the operations on one resource: the shapes of their requests and responses, as
+// in the service's public model, and one handler for each. routes.go lists them all. Members
+// that ask for what drover does not have yet are declared, validated and then refused by name
+// (unsupported.go): nothing is accepted and ignored.
+package controlplane
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"drover/internal/auth"
+	"drover/internal/iot"
+	"drover/internal/wire"
+)
+
+// Config says what a Server serves. Jobs, Registry and Realm are required.
+type Config struct {
+	Jobs     Jobs
+	Registry Registry
+	Realm    iot.Realm // of the ARNs in answers
+	// Endpoints are what DescribeEndpoint answers.
+	Endpoints Endpoints
+	Logger    *slog.Logger // nil = slog.Default()
+	// Observe is called once for each request that has been answered, with the operation's
+	// name ("Unknown" if there is none). It may be nil.
+	Observe func(operation string, status int, took time.Duration)
+}
+
+// Server answers the requests of the control plane. It expects the caller's identity in the
+// context of a request (auth.WithIdentity); who may do what has been decided before.
+type Server struct {
+	jobs      Jobs
+	registry  Registry
+	realm     iot.Realm
+	endpoints Endpoints
+	log       *slog.Logger
+	service   *wire.Service
+}
+
+// New returns a Server for cfg.
+func New(cfg Config) *Server {
+	s := &Server{
+		jobs:      cfg.Jobs,
+		registry:  cfg.Registry,
+		realm:     cfg.Realm,
+		endpoints: cfg.Endpoints,
+		log:       cmp.Or(cfg.Logger, slog.Default()),
+	}
+	s.service = wire.NewIoT(wire.Config{Logger: s.log, MapError: s.mapError, Observe: cfg.Observe})
+	for _, op := range operations() {
+		op.register(s)
+	}
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.service.ServeHTTP(w, r) }
+
+// actor names who asks, for the journal.
+func actor(ctx context.Context) string {
+	if id, ok := auth.IdentityFrom(ctx); ok {
+		return "key:" + id.Principal.AccessKeyID
+	}
+	return "anonymous"
+}
