@@ -1,0 +1,62 @@
+package dataplane
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"drover/internal/iot"
+	"drover/internal/wire"
+)
+
+// Engine carries out requests.
+type Engine interface {
+	// Submit joins r to the current batch. It calls reply exactly once and may block while
+	// too much is waiting.
+	Submit(r *iot.Request, reply func(*iot.Answer, error))
+	// Do is Submit for callers that wait.
+	Do(ctx context.Context, r *iot.Request) (*iot.Answer, error)
+}
+
+// Client is the connection, or the session of a client that has gone, from which a message
+// came.
+type Client interface {
+	// Deliver sends a message to this client alone, subscribed or not, and keeps payload. It
+	// does not block; what cannot be delivered is dropped.
+	Deliver(topic string, payload []byte, qos byte)
+}
+
+// Config is what a Handler needs. Engine is required.
+type Config struct {
+	Engine  Engine
+	Now     func() time.Time      // default time.Now
+	Logger  *slog.Logger          // nil: none
+	Metrics prometheus.Registerer // nil: none
+}
+
+// Handler answers devices, over MQTT (HandlePublish) and HTTPS (ServeHTTP). Its methods may
+// be called from many goroutines.
+type Handler struct {
+	engine  Engine
+	clock   func() time.Time
+	log     *slog.Logger
+	metrics requestMetrics
+	https   *wire.Service
+}
+
+// New returns a Handler for cfg.
+func New(cfg Config) *Handler {
+	h := &Handler{engine: cfg.Engine, clock: cfg.Now, log: cfg.Logger, metrics: newRequestMetrics(cfg.Metrics)}
+	if h.clock == nil {
+		h.clock = time.Now
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.https = h.newHTTPS()
+	return h
+}
+
+func (h *Handler) now() iot.Time { return iot.At(h.clock()) }

@@ -1,0 +1,260 @@
+package dataplane
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"drover/internal/auth"
+	"drover/internal/iot"
+	"drover/internal/wire"
+)
+
+// The types below are those of the service's public model. All times are in whole seconds.
+// namespaceId is a query parameter that the developer guide mentions and the model lacks.
+
+type getPendingRequest struct {
+	ThingName string `json:"thingName" in:"label" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
+	Namespace string `json:"namespaceId" in:"query"`
+}
+
+type getPendingResponse struct {
+	InProgress []summary `json:"inProgressJobs"`
+	Queued     []summary `json:"queuedJobs"`
+}
+
+type startNextRequest struct {
+	ThingName   string            `json:"thingName" in:"label" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
+	Namespace   string            `json:"namespaceId" in:"query"`
+	Details     map[string]string `json:"statusDetails"`
+	StepTimeout *int64            `json:"stepTimeoutInMinutes"`
+}
+
+type executionResponse struct {
+	Execution *execution `json:"execution,omitempty"`
+}
+
+type describeRequest struct {
+	ThingName    string `json:"thingName" in:"label" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
+	JobID        string `json:"jobId" in:"label" pattern:"[a-zA-Z0-9_-]+|\\$next"`
+	Namespace    string `json:"namespaceId" in:"query"`
+	WantDocument *bool  `json:"includeJobDocument" in:"query"`
+	Number       *int64 `json:"executionNumber" in:"query"`
+}
+
+type updateRequest struct {
+	ThingName       string            `json:"thingName" in:"label" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
+	JobID           string            `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
+	Namespace       string            `json:"namespaceId" in:"query"`
+	Status          *string           `json:"status" required:"true"`
+	Details         map[string]string `json:"statusDetails"`
+	StepTimeout     *int64            `json:"stepTimeoutInMinutes"`
+	ExpectedVersion *expectedVersion  `json:"expectedVersion"`
+	WantState       bool              `json:"includeJobExecutionState"`
+	WantDocument    bool              `json:"includeJobDocument"`
+	Number          *int64            `json:"executionNumber"`
+}
+
+type updateResponse struct {
+	State    *executionState `json:"executionState,omitempty"`
+	Document string          `json:"jobDocument,omitempty"`
+}
+
+type summary struct {
+	JobID     iot.JobID `json:"jobId"`
+	QueuedAt  int64     `json:"queuedAt"`
+	StartedAt int64     `json:"startedAt,omitempty"`
+	UpdatedAt int64     `json:"lastUpdatedAt"`
+	Version   int64     `json:"versionNumber"`
+	Number    int64     `json:"executionNumber"`
+}
+
+type execution struct {
+	JobID     iot.JobID     `json:"jobId"`
+	Thing     iot.ThingName `json:"thingName"`
+	Status    string        `json:"status"`
+	Details   iot.Details   `json:"statusDetails,omitempty"`
+	QueuedAt  int64         `json:"queuedAt"`
+	StartedAt int64         `json:"startedAt,omitempty"`
+	UpdatedAt int64         `json:"lastUpdatedAt"`
+	Version   int64         `json:"versionNumber"`
+	Number    int64         `json:"executionNumber"`
+	Document  string        `json:"jobDocument,omitempty"` // JSON text (spec §9.6)
+}
+
+type executionState struct {
+	Status  string      `json:"status"`
+	Details iot.Details `json:"statusDetails"`
+	Version int64       `json:"versionNumber"`
+}
+
+// expectedVersion is a number, or a string of decimal digits.
+type expectedVersion int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *expectedVersion) UnmarshalJSON(data []byte) error {
+	n, ok := version(data)
+	if !ok {
+		return wrongType("expectedVersion", data, "an integer or a string of decimal digits")
+	}
+	*v = expectedVersion(n)
+	return nil
+}
+
+// newHTTPS returns the service iot-jobs-data. StartCommandExecution is not served.
+func (h *Handler) newHTTPS() *wire.Service {
+	s := wire.NewJobsData(wire.Config{
+		Logger:   h.log,
+		MapError: func(err error) *wire.Error { return exception(h.https, err) },
+		Observe: func(operation string, status int, _ time.Duration) {
+			result := resultAccepted
+			if status != http.StatusOK {
+				result = strconv.Itoa(status)
+			}
+			h.metrics.requests.WithLabelValues("https", operation, result).Inc()
+		},
+	})
+	wire.Handle(s, opNames[iot.OpGetPending], h.getPending)
+	wire.Handle(s, opNames[iot.OpStartNext], h.startNext)
+	wire.Handle(s, opNames[iot.OpDescribe], h.describe)
+	wire.Handle(s, opNames[iot.OpUpdate], h.update)
+	return s
+}
+
+// ServeHTTP implements http.Handler with the jobs data plane (spec §12). It expects the
+// caller's identity in the context of a request; who may do what has been decided before.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.https.ServeHTTP(w, r) }
+
+func (h *Handler) getPending(ctx context.Context, in *getPendingRequest) (*getPendingResponse, error) {
+	a, err := h.do(ctx, &iot.Request{Op: iot.OpGetPending, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace})
+	if err != nil {
+		return nil, err
+	}
+	return &getPendingResponse{InProgress: summaries(a.InProgress), Queued: summaries(a.Queued)}, nil
+}
+
+func (h *Handler) startNext(ctx context.Context, in *startNextRequest) (*executionResponse, error) {
+	if err := checkOptional(in.StepTimeout, checkStepTimeout); err != nil {
+		return nil, err
+	}
+	a, err := h.do(ctx, &iot.Request{
+		Op: iot.OpStartNext, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace,
+		Details: in.Details, WantDocument: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newExecutionResponse(a), nil
+}
+
+func (h *Handler) describe(ctx context.Context, in *describeRequest) (*executionResponse, error) {
+	if err := checkOptional(in.Number, checkNumber); err != nil {
+		return nil, err
+	}
+	a, err := h.do(ctx, &iot.Request{
+		Op: iot.OpDescribe, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace, JobID: iot.JobID(in.JobID),
+		Number: value(in.Number), WantDocument: in.WantDocument == nil || *in.WantDocument,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newExecutionResponse(a), nil
+}
+
+func (h *Handler) update(ctx context.Context, in *updateRequest) (*updateResponse, error) {
+	r := &iot.Request{
+		Op: iot.OpUpdate, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace, JobID: iot.JobID(in.JobID),
+		Number: value(in.Number), Details: in.Details, ExpectedVersion: (*int64)(in.ExpectedVersion),
+		WantDocument: in.WantDocument, WantState: in.WantState,
+	}
+	if err := setStatus(r, *in.Status); err != nil {
+		return nil, err
+	}
+	if err := checkOptional(in.Number, checkNumber); err != nil {
+		return nil, err
+	}
+	if err := checkOptional(in.StepTimeout, checkStepTimeout); err != nil {
+		return nil, err
+	}
+	a, err := h.do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &updateResponse{State: newExecutionState(a.State), Document: a.Document}, nil
+}
+
+// do hands r to the engine in the caller's name.
+func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, error) {
+	r.Actor = "thing:" + string(r.Thing)
+	if id, ok := auth.IdentityFrom(ctx); ok {
+		r.Actor = "key:" + id.Principal.AccessKeyID
+	}
+	a, err := h.engine.Do(ctx, r)
+	if err != nil {
+		h.logFailure(r, err)
+	}
+	return a, err
+}
+
+// exception renders err (spec §12.3).
+func exception(s *wire.Service, err error) *wire.Error {
+	e, r := refusal(err)
+	message := e.Message
+	if e.Code == iot.VersionMismatch {
+		// The exception says less than the code (spec §12.4).
+		message = r.mqtt + ": " + message
+	}
+	x := s.NewError(r.https, message)
+	if r.state && e.State != nil {
+		x.Members = map[string]any{"executionState": newExecutionState(e.State)}
+	}
+	return x
+}
+
+func newExecutionResponse(a *iot.Answer) *executionResponse {
+	e := a.Execution
+	if e == nil {
+		return &executionResponse{}
+	}
+	return &executionResponse{&execution{
+		JobID: e.JobID, Thing: e.Thing, Status: e.Status.String(), Details: e.Details,
+		QueuedAt: e.QueuedAt.Seconds(), StartedAt: e.StartedAt.Seconds(), UpdatedAt: e.UpdatedAt.Seconds(),
+		Version: e.Version, Number: e.Number, Document: a.Document,
+	}}
+}
+
+func newExecutionState(s *iot.ExecutionState) *executionState {
+	if s == nil {
+		return nil
+	}
+	return &executionState{Status: s.Status.String(), Details: orEmptyMap(s.Details), Version: s.Version}
+}
+
+func summaries(list []iot.Execution) []summary {
+	out := make([]summary, len(list))
+	for i := range list {
+		e := &list[i]
+		out[i] = summary{
+			JobID: e.JobID, QueuedAt: e.QueuedAt.Seconds(), StartedAt: e.StartedAt.Seconds(), UpdatedAt: e.UpdatedAt.Seconds(),
+			Version: e.Version, Number: e.Number,
+		}
+	}
+	return out
+}
+
+// checkOptional checks a member that may be absent.
+func checkOptional(n *int64, check func(int64) error) error {
+	if n == nil {
+		return nil
+	}
+	return check(*n)
+}
+
+// value is 0 for nil.
+func value(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
+}

@@ -1,0 +1,59 @@
+package dataplane
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"drover/internal/iot"
+)
+
+// requestMetrics counts what devices ask for, by transport (mqtt, https), operation and
+// result (accepted, or the code of the refusal, which over HTTPS is the status).
+type requestMetrics struct{ requests *prometheus.CounterVec }
+
+func newRequestMetrics(reg prometheus.Registerer) requestMetrics {
+	m := requestMetrics{prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "drover_device_requests_total",
+		Help: "Requests of devices about their jobs, by transport, operation and result.",
+	}, []string{"transport", "operation", "result"})}
+	if reg != nil {
+		reg.MustRegister(m.requests)
+	}
+	return m
+}
+
+var opNames = map[iot.Op]string{
+	0:                "Unknown",
+	iot.OpGetPending: "GetPendingJobExecutions",
+	iot.OpStartNext:  "StartNextPendingJobExecution",
+	iot.OpDescribe:   "DescribeJobExecution",
+	iot.OpUpdate:     "UpdateJobExecution",
+}
+
+const resultAccepted = "accepted"
+
+func (m requestMetrics) countMQTT(op iot.Op, err error) {
+	result := resultAccepted
+	if err != nil {
+		_, r := refusal(err)
+		result = r.mqtt
+	}
+	m.requests.WithLabelValues("mqtt", opNames[op], result).Inc()
+}
+
+// publishMetrics counts what is published, by kind: notify, notify-next, event.
+type publishMetrics struct{ notify, notifyNext, event prometheus.Counter }
+
+func newPublishMetrics(reg prometheus.Registerer) publishMetrics {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "drover_published_total",
+		Help: "Messages that the server published to at least one subscriber, by kind.",
+	}, []string{"kind"})
+	if reg != nil {
+		reg.MustRegister(v)
+	}
+	return publishMetrics{
+		notify:     v.WithLabelValues("notify"),
+		notifyNext: v.WithLabelValues("notify-next"),
+		event:      v.WithLabelValues("event"),
+	}
+}

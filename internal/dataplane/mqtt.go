@@ -1,0 +1,82 @@
+package dataplane
+
+import (
+	"drover/internal/iot"
+)
+
+// Message is a message that a client published.
+type Message struct {
+	Topic   string
+	Payload []byte // not used after HandlePublish has returned
+	QoS     byte
+	Retain  bool
+}
+
+// Verdict says what becomes of a published message.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Route  Verdict = iota // not the server's: route it to subscribers
+	Taken                 // a request: acknowledge it and tell nobody
+	Refuse                // not allowed: the client has broken the rules of reserved topics
+)
+
+// HandlePublish takes a message that c published. A request is answered to c, as soon as
+// what the answer says is durable, on the topic of the request with /accepted or /rejected
+// appended and with the QoS of the request, at most 1 (spec §11.2). HandlePublish does not
+// wait for that, but may block while the engine has too much to do.
+func (h *Handler) HandlePublish(c Client, m Message) Verdict {
+	a, class := parseTopic(m.Topic)
+	switch {
+	case class == ordinary:
+		return Route
+	case class == reserved || m.Retain:
+		return Refuse
+	}
+	q := &question{h: h, client: c, topic: m.Topic, qos: min(m.QoS, 1)}
+	if class == unknown {
+		q.reply(nil, iot.Errorf(invalidTopic, "The topic %s is none of a jobs operation", m.Topic))
+		return Taken
+	}
+	q.Op, q.Thing, q.JobID, q.Namespace = a.op, a.thing, a.job, a.namespace
+	q.Actor = "thing:" + string(a.thing)
+	var err error
+	if q.token, err = decode(m.Payload, &q.Request); err != nil {
+		q.reply(nil, err)
+		return Taken
+	}
+	h.engine.Submit(&q.Request, q.reply)
+	return Taken
+}
+
+// question is a request and what is needed to answer it.
+type question struct {
+	iot.Request
+	h      *Handler
+	client Client
+	topic  string
+	token  string // JSON text of the clientToken
+	qos    byte
+}
+
+func (q *question) reply(a *iot.Answer, err error) {
+	q.h.metrics.countMQTT(q.Op, err)
+	now := q.h.now()
+	if err != nil {
+		q.h.logFailure(&q.Request, err)
+		payload := appendRejected(make([]byte, 0, 512), err, now, q.token)
+		q.client.Deliver(q.topic+rejected, payload, q.qos)
+		return
+	}
+	size := 256 + len(a.Document) + 160*(len(a.InProgress)+len(a.Queued))
+	payload := appendAccepted(make([]byte, 0, size), q.Op, a, now, q.token)
+	q.client.Deliver(q.topic+accepted, payload, q.qos)
+}
+
+// logFailure logs an error that is our own fault: the device learns nothing of it.
+func (h *Handler) logFailure(r *iot.Request, err error) {
+	if iot.ErrorCode(err) == iot.Internal {
+		h.log.Error("device request failed", "op", opNames[r.Op], "thing", r.Thing, "job", r.JobID, "err", err)
+	}
+}

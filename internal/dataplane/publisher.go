@@ -1,0 +1,128 @@
+package dataplane
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"drover/internal/iot"
+)
+
+// Broker carries messages to whoever has subscribed.
+type Broker interface {
+	// HasSubscribers reports whether a message on topic would reach anybody, sessions that
+	// wait for their client included.
+	HasSubscribers(topic string) bool
+	// Publish sends a message, not retained, and keeps payload. It does not block for long.
+	Publish(topic string, payload []byte, qos byte)
+}
+
+// Documents finds job documents.
+type Documents interface {
+	// Document returns the document of the job with that internal id.
+	Document(jobID int64) (string, error)
+}
+
+// EventConfigurations finds out which events are on.
+type EventConfigurations interface {
+	EventConfigurations(ctx context.Context) (iot.EventConfigurations, error)
+}
+
+// PublisherConfig is what a Publisher needs. The interfaces and Realm are required.
+type PublisherConfig struct {
+	Broker    Broker
+	Documents Documents
+	Events    EventConfigurations
+	Realm     iot.Realm             // of the ARNs and the accountId in events
+	Now       func() time.Time      // default time.Now
+	Logger    *slog.Logger          // nil: none
+	Metrics   prometheus.Registerer // nil: none
+}
+
+// Publisher tells subscribers what has happened. Everything is published with QoS 1, so
+// that persistent sessions keep it, and without retain (spec §11.2).
+type Publisher struct {
+	broker    Broker
+	documents Documents
+	events    EventConfigurations
+	realm     iot.Realm
+	clock     func() time.Time
+	log       *slog.Logger
+	metrics   publishMetrics
+	presence  presence
+
+	// Used by Publish only, which has one caller at a time.
+	enabled map[iot.EventType]bool
+	current bool // enabled is what the configuration says
+}
+
+// NewPublisher returns a Publisher for cfg.
+func NewPublisher(cfg PublisherConfig) *Publisher {
+	p := &Publisher{
+		broker:    cfg.Broker,
+		documents: cfg.Documents,
+		events:    cfg.Events,
+		realm:     cfg.Realm,
+		clock:     cfg.Now,
+		log:       cfg.Logger,
+		metrics:   newPublishMetrics(cfg.Metrics),
+	}
+	if p.clock == nil {
+		p.clock = time.Now
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	return p
+}
+
+func (p *Publisher) now() iot.Time { return iot.At(p.clock()) }
+
+// Publish tells devices and applications of the records, which come in the order of the
+// commits; it has one caller at a time. For each record notify goes before notify-next, and
+// both before the event (spec §13.4). Nothing is made that nobody would get.
+func (p *Publisher) Publish(records []iot.Record) {
+	for i := range records {
+		r := &records[i]
+		if r.List {
+			p.publishList(r)
+		}
+		if r.Next {
+			p.publishNext(r)
+		}
+		p.publishEvent(r)
+	}
+}
+
+func (p *Publisher) publishList(r *iot.Record) {
+	topic := noticeTopic(r.Execution.Thing, notify, r.Execution.Namespace)
+	if !p.broker.HasSubscribers(topic) {
+		return
+	}
+	size := 64 + 160*min(len(r.Queue), iot.MaxPending)
+	p.broker.Publish(topic, appendList(make([]byte, 0, size), r.Queue, p.now()), 1)
+	p.metrics.notify.Inc()
+}
+
+func (p *Publisher) publishNext(r *iot.Record) {
+	topic := noticeTopic(r.Execution.Thing, notifyNext, r.Execution.Namespace)
+	if !p.broker.HasSubscribers(topic) {
+		return
+	}
+	var next *iot.Execution
+	var document string
+	if len(r.Queue) > 0 {
+		next = &r.Queue[0]
+		var err error
+		if document, err = p.documents.Document(next.Job); err != nil {
+			// A notice without its document would be worse than none. Most likely the job has
+			// been deleted meanwhile, and the notice of that is on its way.
+			p.log.Warn("notify-next left out: no document", "thing", next.Thing, "job", next.JobID, "err", err)
+			return
+		}
+	}
+	p.broker.Publish(topic, appendNext(make([]byte, 0, 384+len(document)), next, document, p.now()), 1)
+	p.metrics.notifyNext.Inc()
+}
