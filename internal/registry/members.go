@@ -56,7 +56,7 @@ func (r *Registry) leave(c *change, thing *iot.Thing, current []*iot.Group, name
 		if i < 0 {
 			continue
 		}
-		m, err := membership(c, g, thing)
+		m, err := c.Member(g.ID, thing.ID)
 		if err != nil {
 			return nil, false, err
 		}
@@ -168,25 +168,6 @@ func rootOf(rd store.GroupReader, g *iot.Group) (int64, error) {
 		return 0, err
 	}
 	return ancestors[len(ancestors)-1].ID, nil
-}
-
-// membership returns the membership of a thing in a group, which exists.
-func membership(rd store.GroupReader, g *iot.Group, thing *iot.Thing) (iot.Member, error) {
-	members, err := rd.Members(g.ID, before(thing.Name), 1)
-	if err != nil {
-		return iot.Member{}, err
-	}
-	if len(members) == 0 || members[0].ThingID != thing.ID {
-		return iot.Member{}, store.ErrNotFound
-	}
-	return members[0], nil
-}
-
-// before returns a text that is less than the name and greater than every name that is
-// less: the last letter lowered by one, and then a character beyond those of names.
-func before(name iot.ThingName) iot.ThingName {
-	last := len(name) - 1
-	return name[:last] + iot.ThingName([]byte{name[last] - 1, '~'})
 }
 
 // memberEvent tells of the membership that began as number seq. The membershipId is made

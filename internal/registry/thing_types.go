@@ -219,4 +219,3 @@ func errDeprecatedForUpdate(name string) error {
 func typeEvent(t *iot.ThingType) iot.TypeEvent {
 	return iot.TypeEvent{Name: t.Name, UUID: t.UUID, Description: t.Description, Searchable: t.Searchable, DeprecatedAt: t.DeprecatedAt}
 }
-

@@ -130,7 +130,7 @@ func (r *Registry) DeleteThing(ctx context.Context, d iot.ThingDeletion) error {
 			return err
 		}
 		for _, g := range groups {
-			m, err := membership(c, g, thing)
+			m, err := c.Member(g.ID, thing.ID)
 			if err != nil {
 				return err
 			}
