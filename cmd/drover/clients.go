@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 type apiFlags struct {
 	Data        string `help:"Data folder of a server on this machine, for its addresses and key." default:"./drover-data" type:"path" placeholder:"DIR"`
 	EndpointURL string `name:"endpoint-url" help:"URL of the API of another server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY then." env:"DROVER_ENDPOINT_URL,AWS_ENDPOINT_URL" placeholder:"URL"`
-	Region      string `help:"AWS region to sign for." env:"DROVER_REGION,AWS_REGION" default:"us-east-1"`
+	Region      string `help:"AWS region to sign for, with --endpoint-url." env:"DROVER_REGION,AWS_REGION" default:"us-east-1"`
 }
 
 // api is a server as a client sees it.
@@ -37,18 +38,15 @@ func (f *apiFlags) api() (api, error) {
 		if err != nil {
 			return a, err
 		}
-		a.url, a.mqtt = at.HTTP, at.MQTT
-		if a.url == "" {
-			a.url = at.HTTPS
-		}
-		if a.mqtt == "" {
-			a.mqtt = at.MQTTS
+		a.url, a.mqtt = at.api(), cmp.Or(at.MQTT, at.MQTTS)
+		if a.region, err = readRegion(f.Data); err != nil {
+			return a, err
 		}
 		a.key, err = auth.LoadKey(f.Data)
 		return a, err
 	}
-	a.key = auth.Key{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), Secret: os.Getenv("AWS_SECRET_ACCESS_KEY")}
-	if a.key.AccessKeyID == "" || a.key.Secret == "" {
+	a.key = auth.Key{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}
+	if a.key.AccessKeyID == "" || a.key.SecretAccessKey == "" {
 		return a, errors.New("--endpoint-url needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
 	}
 	return a, nil
@@ -77,7 +75,7 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 	began := time.Now()
 	meter := newMeter(s.err, "things")
 	result, err := fleetsim.Import(ctx, fleetsim.ImportConfig{
-		Endpoint: a.url, AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.Secret, Region: a.region,
+		Endpoint: a.url, AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.SecretAccessKey, Region: a.region,
 		CreateMissing: c.CreateMissing, Progress: meter.set,
 	}, in)
 	meter.done()
@@ -171,7 +169,7 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 
 func (a *api) register(ctx context.Context, names []string, group string) error {
 	return fleetsim.Register(ctx, fleetsim.RegisterConfig{
-		Endpoint: a.url, AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.Secret, Region: a.region,
+		Endpoint: a.url, AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.SecretAccessKey, Region: a.region,
 		Things: names, Group: group,
 	})
 }

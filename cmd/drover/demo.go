@@ -159,7 +159,7 @@ func (a *api) call(ctx context.Context, method, path string, in, out any) error 
 		r.Header.Set("Content-Type", "application/json")
 	}
 	hash := sha256.Sum256(body)
-	creds := aws.Credentials{AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.Secret}
+	creds := aws.Credentials{AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.SecretAccessKey}
 	if err := v4.NewSigner().SignHTTP(ctx, creds, r, hex.EncodeToString(hash[:]), "iot", a.region, time.Now()); err != nil {
 		return err
 	}

@@ -12,8 +12,7 @@ import (
 )
 
 type envCmd struct {
-	Data   string `help:"Data folder of the server." default:"./drover-data" type:"path" placeholder:"DIR"`
-	Region string `help:"AWS region that the server plays." default:"us-east-1"`
+	Data string `help:"Data folder of the server." default:"./drover-data" type:"path" placeholder:"DIR"`
 }
 
 func (c *envCmd) Run(s *streams) error {
@@ -25,13 +24,28 @@ func (c *envCmd) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	url := at.HTTP
-	if url == "" {
-		url = at.HTTPS
+	region, err := readRegion(c.Data)
+	if err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(s.out, "export AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\nexport AWS_REGION=%s\nexport AWS_DEFAULT_REGION=%s\nexport AWS_ENDPOINT_URL=%s\n",
-		quote(key.AccessKeyID), quote(key.Secret), quote(c.Region), quote(c.Region), quote(url))
+		quote(key.AccessKeyID), quote(key.SecretAccessKey), quote(region), quote(region), quote(at.api()))
 	return err
+}
+
+// readRegion returns the region that the server of a data folder plays.
+func readRegion(data string) (string, error) {
+	path := filepath.Join(data, configFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) == "region" {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", fmt.Errorf("%s: no region", path)
 }
 
 // readEndpoints finds the server that runs on a data folder.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 	"drover/internal/controlplane"
 	"drover/internal/dataplane"
 	"drover/internal/engine"
+	"drover/internal/iot"
 	"drover/internal/registry"
 	"drover/internal/store/sqlstore"
 )
@@ -57,7 +59,10 @@ type endpoints struct {
 	MQTTS string `json:"mqtts,omitempty"`
 }
 
-const endpointsFile = "endpoints.json"
+const (
+	endpointsFile = "endpoints.json"
+	configFile    = "config" // in the AWS format: region and endpoint_url
+)
 
 // stopTimeout bounds how long requests that are running may take when the server stops.
 const stopTimeout = 15 * time.Second
@@ -135,17 +140,26 @@ func (s *server) assemble() (err error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	// Broker and data plane know each other: what a device publishes goes up, notices and
-	// events come down. The engine's publisher is the data plane's.
-	devices := dataplane.New(dataplane.Config{Realm: realm, Logger: s.log, Metrics: metrics})
-	if s.engine, err = engine.New(engine.Config{Store: s.store, Realm: realm, Publish: devices.Publish, Logger: s.log, Metrics: metrics}); err != nil {
+	// What goes up and what comes down meet here: the engine publishes through the data
+	// plane, which asks the engine for documents. Nothing runs yet, so late is early enough.
+	var publisher *dataplane.Publisher
+	s.engine, err = engine.New(engine.Config{
+		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics,
+		Publish: func(records []iot.Record) { publisher.Publish(records) },
+	})
+	if err != nil {
 		return err
 	}
 	things := registry.New(registry.Config{Store: s.store, Jobs: s.engine, Realm: realm})
-	if s.broker, err = broker.New(broker.Config{Handler: brokerHandler{devices}, Logger: s.log}); err != nil {
+	devices := dataplane.New(dataplane.Config{Engine: s.engine, Logger: s.log, Metrics: metrics})
+	handler := &brokerHandler{handler: devices}
+	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return err
 	}
-	devices.Connect(s.engine, things, brokerSide{s.broker})
+	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
+		Broker: brokerSide{s.broker}, Documents: s.engine, Events: things, Realm: realm, Logger: s.log, Metrics: metrics,
+	})
+	handler.publisher = publisher
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
@@ -170,7 +184,7 @@ func (s *server) assemble() (err error) {
 // verifier checks the signatures of API calls against the key of the data folder.
 func (s *server) verifier(maxBody int64) *auth.Verifier {
 	return &auth.Verifier{
-		Secret: func(id string) (string, bool) { return s.key.Secret, id == s.key.AccessKeyID },
+		Secret: s.key.Secret,
 		// Every signing name that a client of ours may use; the front sorts them out.
 		Services: []string{"iot", "execute-api", "iot-jobs-data", "iotdata"},
 		MaxBody:  maxBody,
@@ -253,14 +267,26 @@ func (s *server) serve(doors []door) {
 	}
 }
 
-// writeEndpoints stores the addresses where tools on this machine look for them.
+// writeEndpoints stores the addresses where tools on this machine look for them: for
+// drover's own as endpoints.json, and for AWS's as a config file next to the credentials.
 func (s *server) writeEndpoints() error {
 	text, err := json.Marshal(s.endpoints)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.cfg.Data, endpointsFile)
-	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
+	config := fmt.Sprintf("[default]\nregion = %s\nendpoint_url = %s\n", s.cfg.Region, s.endpoints.api())
+	return errors.Join(
+		replaceFile(filepath.Join(s.cfg.Data, configFile), []byte(config)),
+		replaceFile(filepath.Join(s.cfg.Data, endpointsFile), append(text, '\n')),
+	)
+}
+
+// api is the URL for clients of the API on this machine.
+func (e endpoints) api() string { return cmp.Or(e.HTTP, e.HTTPS) }
+
+// replaceFile writes a file so that nobody ever reads half of it.
+func replaceFile(path string, text []byte) error {
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

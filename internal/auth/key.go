@@ -42,6 +42,10 @@ const (
 	profile         = "default"
 )
 
+// LoadKey returns the key in the file "credentials" of the folder dir, as LoadOrCreateKey
+// does, but never makes one: a missing file is an error that satisfies [fs.ErrNotExist].
+func LoadKey(dir string) (Key, error) { return loadKey(filepath.Join(dir, credentialsFile)) }
+
 // LoadOrCreateKey returns the key in the file "credentials" of the folder dir, which has
 // the AWS shared-credentials format, so that AWS_SHARED_CREDENTIALS_FILE can point to it.
 // If there is no such file, it makes a new key and writes it there, durably and readable
@@ -49,7 +53,7 @@ const (
 // no usable key in the profile [default], the error names file and line.
 func LoadOrCreateKey(dir string) (Key, error) {
 	path := filepath.Join(dir, credentialsFile)
-	key, err := loadKey(path)
+	key, err := LoadKey(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
@@ -58,7 +62,7 @@ func LoadOrCreateKey(dir string) (Key, error) {
 		return Key{}, fmt.Errorf("make the folder of the access key: %w", err)
 	}
 	text := fmt.Sprintf("[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", profile, key.AccessKeyID, key.SecretAccessKey)
-	if err := writeFile(path, text); err != nil {
+	if err := writeFile(filepath.Join(dir, credentialsFile), text); err != nil {
 		return Key{}, fmt.Errorf("write the access key: %w", err)
 	}
 	return key, nil
@@ -104,7 +108,10 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func loadKey(path string) (key Key, err error) {
+// LoadKey is [LoadOrCreateKey] that makes no key: if the file is not there, the error is
+// an [fs.ErrNotExist].
+func LoadKey(dir string) (key Key, err error) {
+	path := filepath.Join(dir, credentialsFile)
 	f, err := os.Open(path)
 	if err != nil {
 		return Key{}, fmt.Errorf("read the access key: %w", err)

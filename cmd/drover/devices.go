@@ -1,0 +1,93 @@
+package main
+
+import (
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"drover/internal/broker"
+	"drover/internal/dataplane"
+)
+
+// The data plane and the broker do not know each other; here each is shown to the other
+// in the words it has for it.
+
+// brokerHandler is the data plane as the broker sees it.
+type brokerHandler struct {
+	handler   *dataplane.Handler
+	publisher *dataplane.Publisher
+}
+
+func (h *brokerHandler) Connected(c *broker.Client) { h.publisher.Connected(connection(c)) }
+
+func (h *brokerHandler) Disconnected(c *broker.Client, reason broker.DisconnectReason) {
+	h.publisher.Disconnected(connection(c), string(reason))
+}
+
+func (h *brokerHandler) AllowSubscribe(_ *broker.Client, filter string) bool {
+	return dataplane.AllowSubscribe(filter)
+}
+
+func (h *brokerHandler) Publish(c *broker.Client, m broker.Message) broker.Verdict {
+	verdict := h.handler.HandlePublish(client{c}, dataplane.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
+	switch verdict {
+	case dataplane.Route:
+		return broker.Route
+	case dataplane.Taken:
+		return broker.Handled
+	}
+	return broker.Refuse
+}
+
+func (h *brokerHandler) Subscribed(c *broker.Client, filters []string) {
+	h.publisher.Subscribed(connection(c), filters)
+}
+
+func (h *brokerHandler) Unsubscribed(c *broker.Client, filters []string) {
+	h.publisher.Unsubscribed(connection(c), filters)
+}
+
+// client is a connection as the data plane sees it.
+type client struct{ *broker.Client }
+
+func (c client) Deliver(topic string, payload []byte, qos byte) {
+	// A client that has gone does not get its answer; the broker counts it.
+	_ = c.Client.Deliver(broker.Message{Topic: topic, Payload: payload, QoS: qos})
+}
+
+func connection(c *broker.Client) dataplane.Connection {
+	address := c.RemoteAddr().String()
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		address = host
+	}
+	// Devices are not authenticated yet: the client id is all there is to say of them.
+	return dataplane.Connection{ClientID: c.ID(), Session: c.SessionID(), Principal: c.ID(), Address: address}
+}
+
+// brokerSide is the broker as the data plane sees it.
+type brokerSide struct{ broker *broker.Broker }
+
+func (b brokerSide) HasSubscribers(topic string) bool { return b.broker.HasSubscribers(topic) }
+
+func (b brokerSide) Publish(topic string, payload []byte, qos byte) {
+	b.broker.Publish(broker.Message{Topic: topic, Payload: payload, QoS: qos})
+}
+
+// registerBrokerMetrics exposes the broker's own counters.
+func registerBrokerMetrics(reg prometheus.Registerer, b *broker.Broker) {
+	gauge := func(name, help string, value func(broker.Stats) int) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value(b.Stats())) }))
+	}
+	counter := func(name, help string, value func(broker.Stats) uint64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value(b.Stats())) }))
+	}
+	gauge("drover_mqtt_connections", "Devices that are connected.", func(s broker.Stats) int { return s.Connections })
+	gauge("drover_mqtt_sessions", "MQTT sessions, live and stored.", func(s broker.Stats) int { return s.Sessions })
+	gauge("drover_mqtt_subscriptions", "Subscriptions of all sessions.", func(s broker.Stats) int { return s.Subscriptions })
+	counter("drover_mqtt_accepted_total", "Connections that were accepted.", func(s broker.Stats) uint64 { return s.Accepted })
+	counter("drover_mqtt_refused_total", "CONNECTs, PUBLISHes and filters that were refused.", func(s broker.Stats) uint64 { return s.Refused })
+	counter("drover_mqtt_messages_in_total", "Messages received from clients.", func(s broker.Stats) uint64 { return s.MessagesIn })
+	counter("drover_mqtt_messages_out_total", "Messages queued to clients.", func(s broker.Stats) uint64 { return s.MessagesOut })
+	counter("drover_mqtt_dropped_total", "Messages lost because a client fell behind.", func(s broker.Stats) uint64 { return s.Dropped })
+	counter("drover_mqtt_cut_off_total", "Connections ended because the client fell behind.", func(s broker.Stats) uint64 { return s.CutOff })
+}
