@@ -44,6 +44,13 @@ func newFixture(t testing.TB, limits Limits) *fixture {
 	return f
 }
 
+// on returns f for a subtest.
+func (f *fixture) on(t testing.TB) *fixture {
+	sub := *f
+	sub.t = t
+	return &sub
+}
+
 // must fails the test if err is not nil.
 func (f *fixture) must(err error) {
 	f.t.Helper()
