@@ -53,7 +53,7 @@ func LoadKey(dir string) (Key, error) { return loadKey(filepath.Join(dir, creden
 // no usable key in the profile [default], the error names file and line.
 func LoadOrCreateKey(dir string) (Key, error) {
 	path := filepath.Join(dir, credentialsFile)
-	key, err := LoadKey(dir)
+	key, err := loadKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
@@ -62,7 +62,7 @@ func LoadOrCreateKey(dir string) (Key, error) {
 		return Key{}, fmt.Errorf("make the folder of the access key: %w", err)
 	}
 	text := fmt.Sprintf("[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", profile, key.AccessKeyID, key.SecretAccessKey)
-	if err := writeFile(filepath.Join(dir, credentialsFile), text); err != nil {
+	if err := writeFile(path, text); err != nil {
 		return Key{}, fmt.Errorf("write the access key: %w", err)
 	}
 	return key, nil
@@ -108,10 +108,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// LoadKey is [LoadOrCreateKey] that makes no key: if the file is not there, the error is
-// an [fs.ErrNotExist].
-func LoadKey(dir string) (key Key, err error) {
-	path := filepath.Join(dir, credentialsFile)
+func loadKey(path string) (key Key, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Key{}, fmt.Errorf("read the access key: %w", err)

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +16,9 @@ import (
 func TestLoadOrCreateKey(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
+	if key, err := LoadKey(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a key before there is a folder: %v, %v", key, err)
+	}
 	key, err := LoadOrCreateKey(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +48,9 @@ func TestLoadOrCreateKey(t *testing.T) {
 	again, err := LoadOrCreateKey(dir)
 	if err != nil || again != key {
 		t.Errorf("second start has another key: %v, %v", again, err)
+	}
+	if loaded, err := LoadKey(dir); err != nil || loaded != key {
+		t.Errorf("LoadKey has another key: %v, %v", loaded, err)
 	}
 	other, err := LoadOrCreateKey(t.TempDir())
 	if err != nil || other.AccessKeyID == key.AccessKeyID || other.SecretAccessKey == key.SecretAccessKey {

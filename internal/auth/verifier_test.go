@@ -655,7 +655,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		signature := received.Header.Get("Authorization")
 		v := newVerifier()
-		if len(received.Header.Values(name)) > 0 && signable(name) {
+		if signable(name) && !strings.ContainsAny(value, "\r\n") {
 			accept(t, v, received)
 		} else {
 			_, _ = v.Verify(received) // must not panic
