@@ -31,6 +31,11 @@ var notDeclared = map[string]string{
 	"Job.JobTemplateArn":                            "no job templates yet",
 	"Job.DocumentParameters":                        "no job templates yet",
 	"JobExecution.ApproximateSecondsBeforeTimedOut": "no timeouts yet",
+	"DescribeThingOutput.BillingGroupName":          "no billing groups",
+	"DescribeThingGroupOutput.IndexName":            "no dynamic groups",
+	"DescribeThingGroupOutput.QueryString":          "no dynamic groups",
+	"DescribeThingGroupOutput.QueryVersion":         "no dynamic groups",
+	"DescribeThingGroupOutput.Status":               "no dynamic groups",
 }
 
 // parity compares the declarations of this package with those of the SDK.
@@ -110,6 +115,9 @@ func (p *parity) value(path string, ours, theirs reflect.Type, tag reflect.Struc
 	case reflect.String:
 		if !request {
 			return // we say what we answer; TestEnums is about what we understand
+		}
+		if prefix == "key" && theirs == reflect.TypeFor[string]() {
+			return // the SDK has no types for the keys of maps
 		}
 		have, want := enumTag(tag, prefix), enumValues(theirs)
 		if !slices.Equal(have, want) {
