@@ -1,0 +1,344 @@
+package sqlstore_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"drover/internal/iot"
+	"drover/internal/store"
+	"drover/internal/store/sqlstore"
+)
+
+// fleetSize is how many things the benchmarks register: the default is quick, numbers in
+// documents are with a million.
+var fleetSize = flag.Int("things", 20_000, "things in the benchmarks")
+
+const (
+	batch = 256 // device operations in a transaction
+	start = iot.Time(1_700_000_000_000)
+)
+
+// fleet is a database with things that are members of one group.
+type fleet struct {
+	b      *testing.B
+	dir    string
+	db     *sqlstore.DB
+	group  *iot.Group
+	things []*iot.Thing
+	jobs   int
+}
+
+func newFleet(b *testing.B, size int) *fleet {
+	dir := b.TempDir()
+	f := &fleet{b: b, dir: dir, db: open(b, dir)}
+	b.Cleanup(func() { f.must(f.db.Close()) })
+	f.group = &iot.Group{Name: "g", UUID: "g", Version: 1}
+	f.update(func(tx store.Tx) error { return tx.InsertGroup(f.group) })
+	for len(f.things) < size {
+		f.register(min(5000, size-len(f.things)))
+	}
+	return f
+}
+
+func (f *fleet) must(err error) {
+	f.b.Helper()
+	if err != nil {
+		f.b.Fatal(err)
+	}
+}
+
+func (f *fleet) update(g func(tx store.Tx) error) {
+	f.b.Helper()
+	f.must(f.db.Update(f.b.Context(), g))
+}
+
+// register adds n things to the registry and to the group, in one transaction.
+func (f *fleet) register(n int) {
+	f.b.Helper()
+	things := make([]*iot.Thing, n)
+	for i := range things {
+		no := len(f.things) + i
+		things[i] = &iot.Thing{
+			Name: iot.ThingName(fmt.Sprintf("pump-%08d", no)), UUID: fmt.Sprintf("00000000-0000-4000-8000-%012d", no),
+			Type: "pump", Attributes: map[string]string{"site": "hamburg", "serial": fmt.Sprint(no)}, Version: 1, CreatedAt: start,
+		}
+	}
+	f.update(func(tx store.Tx) error {
+		if err := tx.InsertThings(things); err != nil {
+			return err
+		}
+		seq, err := tx.Sequence(n)
+		if err != nil {
+			return err
+		}
+		members := make([]iot.Member, n)
+		for i, t := range things {
+			members[i] = iot.Member{Seq: seq + int64(i), GroupID: f.group.ID, ThingID: t.ID, Thing: t.Name}
+		}
+		_, err = tx.InsertMembers(members)
+		return err
+	})
+	f.things = append(f.things, things...)
+}
+
+// job adds a job.
+func (f *fleet) job() *iot.Job {
+	f.b.Helper()
+	f.jobs++
+	j := &iot.Job{
+		JobID: iot.JobID(fmt.Sprintf("update-%04d", f.jobs)), Status: iot.JobInProgress, Selection: iot.Continuous,
+		Targets: []iot.Target{{ARN: "g", GroupID: f.group.ID}}, CreatedAt: start, Document: "{}",
+	}
+	f.update(func(tx store.Tx) error { return tx.InsertJob(j) })
+	return j
+}
+
+// enqueue queues an execution of the job on each of the things, in one transaction.
+func (f *fleet) enqueue(j *iot.Job, things []*iot.Thing) {
+	f.b.Helper()
+	ids := make([]int64, len(things))
+	names := make([]iot.ThingName, len(things))
+	for i, t := range things {
+		ids[i], names[i] = t.ID, t.Name
+	}
+	f.update(func(tx store.Tx) error {
+		if _, err := tx.LatestExecutions(j.ID, ids); err != nil {
+			return err
+		}
+		queues, err := tx.Queues(names)
+		if err != nil {
+			return err
+		}
+		seq, err := tx.Sequence(len(things))
+		if err != nil {
+			return err
+		}
+		w := &work{deltas: make(map[int64]*iot.Counts)}
+		for i := range queues {
+			e := iot.Execution{Seq: seq + int64(i), Job: j.ID, JobID: j.JobID, Number: 1, Status: iot.Queued, Version: 1, QueuedAt: start, UpdatedAt: start}
+			w.apply(queues[i].Add(e), "drover")
+		}
+		return w.save(tx, queues)
+	})
+}
+
+// fill queues executions of a new job on all things.
+func (f *fleet) fill() {
+	f.b.Helper()
+	j := f.job()
+	for from := 0; from < len(f.things); from += 2000 {
+		f.enqueue(j, f.things[from:min(from+2000, len(f.things))])
+	}
+}
+
+// work collects what a transaction changes, as the engine does.
+type work struct {
+	inserts, updates []iot.Execution
+	records          []iot.Record
+	deltas           map[int64]*iot.Counts
+}
+
+func (w *work) apply(c iot.Change, actor string) {
+	e := c.Execution
+	d := w.deltas[e.Job]
+	if d == nil {
+		d = new(iot.Counts)
+		w.deltas[e.Job] = d
+	}
+	switch c.From {
+	case iot.NoStatus:
+		w.inserts = append(w.inserts, e)
+		d[e.Status]++
+	case e.Status:
+	default:
+		w.updates = append(w.updates, e)
+		d[c.From]--
+		d[e.Status]++
+	}
+	w.records = append(w.records, iot.Record{
+		At: e.UpdatedAt, Kind: iot.ExecutionChanged, Actor: actor, JobID: e.JobID, Execution: &e, List: c.List, Next: c.Next,
+	})
+}
+
+func (w *work) save(tx store.Tx, queues []iot.Queue) error {
+	if err := tx.SaveQueues(queues); err != nil {
+		return err
+	}
+	if err := tx.InsertExecutions(w.inserts); err != nil {
+		return err
+	}
+	if err := tx.UpdateExecutions(w.updates); err != nil {
+		return err
+	}
+	var deltas []store.CountDelta
+	for job, d := range w.deltas {
+		deltas = append(deltas, store.CountDelta{Job: job, Delta: *d})
+	}
+	if _, err := tx.AddCounts(deltas); err != nil {
+		return err
+	}
+	return tx.Append(w.records...)
+}
+
+// An operation is what a device does to its queue.
+type operation struct {
+	status  iot.ExecutionStatus
+	details iot.Details
+}
+
+var (
+	startNext = operation{status: iot.InProgress}
+	progress  = operation{iot.InProgress, iot.Details{"progress": "50", "step": "flashing"}}
+	finish    = operation{iot.Succeeded, iot.Details{"progress": "100"}}
+)
+
+// operate carries out one operation on the head of each thing's queue, in one transaction.
+func (f *fleet) operate(op operation, things []*iot.Thing) {
+	f.b.Helper()
+	names := make([]iot.ThingName, len(things))
+	for i, t := range things {
+		names[i] = t.Name
+	}
+	f.update(func(tx store.Tx) error {
+		queues, err := tx.Queues(names)
+		if err != nil {
+			return err
+		}
+		w := &work{deltas: make(map[int64]*iot.Counts)}
+		for i := range queues {
+			next := queues[i].Next("")
+			w.apply(queues[i].Move(start+1, next.Seq, op.status, op.details, false), "thing:"+string(names[i]))
+		}
+		return w.save(tx, queues)
+	})
+}
+
+// shuffled returns the things in a random order, the same one in every run.
+func (f *fleet) shuffled() []*iot.Thing {
+	things := make([]*iot.Thing, len(f.things))
+	for i, p := range rand.New(rand.NewPCG(1, 2)).Perm(len(things)) {
+		things[i] = f.things[p]
+	}
+	return things
+}
+
+// BenchmarkHotPath is durable device operations in batches of 256: read the queues by
+// name, save them, the changed executions, the counts and a record of each. "mixed" is
+// start, progress and finish in equal parts; "progress" is progress alone.
+func BenchmarkHotPath(b *testing.B) {
+	b.Run("mixed", func(b *testing.B) {
+		f := newFleet(b, *fleetSize)
+		cycle(b, f.shuffled(), f.fill, f.operate)
+	})
+	b.Run("progress", func(b *testing.B) {
+		f := newFleet(b, *fleetSize)
+		f.fill()
+		things := f.shuffled()
+		for from := 0; from < len(things); from += batch {
+			f.operate(startNext, things[from:min(from+batch, len(things))])
+		}
+		b.ReportAllocs()
+		from := 0
+		for b.Loop() {
+			if from+batch > len(things) {
+				from = 0
+			}
+			f.operate(progress, things[from:from+batch])
+			from += batch
+		}
+		b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "ops/s")
+	})
+}
+
+// cycle takes batch after batch of things through start, progress and finish; fill gives
+// all of them a new execution when all are through.
+func cycle[T any](b *testing.B, things []T, fill func(), operate func(op operation, things []T)) {
+	b.ReportAllocs()
+	operations := [...]operation{startNext, progress, finish}
+	from, next := len(things), 0
+	for b.Loop() {
+		if from+batch > len(things) {
+			b.StopTimer()
+			fill()
+			from = 0
+			b.StartTimer()
+		}
+		operate(operations[next], things[from:from+batch])
+		if next = (next + 1) % len(operations); next == 0 {
+			from += batch
+		}
+	}
+	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "ops/s")
+}
+
+// BenchmarkStored shows that a device operation costs the same however many executions
+// are stored: each batch is on random things of the whole fleet.
+func BenchmarkStored(b *testing.B) {
+	for _, size := range []int{batch, *fleetSize} {
+		b.Run(fmt.Sprintf("executions=%d", size), func(b *testing.B) {
+			f := newFleet(b, size)
+			f.fill()
+			things := f.shuffled()
+			for from := 0; from < size; from += batch {
+				f.operate(startNext, things[from:min(from+batch, size)])
+			}
+			b.ReportAllocs()
+			from := 0
+			for b.Loop() {
+				if from+batch > size {
+					from = 0
+				}
+				f.operate(progress, things[from:from+batch])
+				from += batch
+			}
+			b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "ops/s")
+		})
+	}
+}
+
+// BenchmarkRollout queues executions in chunks of 2,000, as the rollout of a job to a
+// group does. An iteration is one chunk.
+func BenchmarkRollout(b *testing.B) {
+	const chunk = 2000
+	f := newFleet(b, max(chunk, *fleetSize))
+	j := f.job()
+	b.ReportAllocs()
+	from := 0
+	for b.Loop() {
+		if from+chunk > len(f.things) {
+			j, from = f.job(), 0
+		}
+		f.enqueue(j, f.things[from:from+chunk])
+		from += chunk
+	}
+	b.ReportMetric(float64(b.N*chunk)/b.Elapsed().Seconds(), "executions/s")
+}
+
+// BenchmarkRegister registers things in chunks of 5,000, members of a group from the
+// start. An iteration is one chunk.
+func BenchmarkRegister(b *testing.B) {
+	const chunk = 5000
+	f := newFleet(b, 0)
+	b.ReportAllocs()
+	for b.Loop() {
+		f.register(chunk)
+	}
+	b.ReportMetric(float64(b.N*chunk)/b.Elapsed().Seconds(), "things/s")
+}
+
+// BenchmarkOpen opens a database in which every thing has a pending execution.
+func BenchmarkOpen(b *testing.B) {
+	f := newFleet(b, *fleetSize)
+	f.fill()
+	var opening time.Duration
+	for b.Loop() {
+		f.must(f.db.Close())
+		t := time.Now()
+		f.db = open(b, f.dir)
+		opening += time.Since(t)
+	}
+	b.ReportMetric(float64(opening.Milliseconds())/float64(b.N), "ms/open")
+}
