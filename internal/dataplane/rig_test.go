@@ -1,0 +1,329 @@
+package dataplane
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"drover/internal/iot"
+)
+
+var realm = iot.Realm{Account: "123456789012", Region: "eu-west-1"}
+
+// rig is a handler and a publisher around a small engine: the real rules of a queue, in
+// memory, one request at a time. It keeps what is sent in the order of sending.
+type rig struct {
+	t       testing.TB
+	h       *Handler
+	p       *Publisher
+	metrics *prometheus.Registry
+
+	mu      sync.Mutex
+	at      iot.Time
+	things  map[iot.ThingName]*iot.Queue
+	ended   []iot.Execution
+	jobs    map[iot.JobID]int64
+	docs    map[int64]string
+	numbers map[string]int64
+	seq     int64
+	fail    error // what the engine answers to everything, if set
+	enabled map[iot.EventType]bool
+	loads   int // of the event configuration
+
+	filters map[string]bool // subscribed to
+	sent    []sent
+}
+
+// sent is a message on its way out. A client's answer has its name in to.
+type sent struct {
+	to, topic, payload string
+	qos                byte
+}
+
+func (s sent) String() string { return strings.TrimPrefix(s.to+" ", " ") + s.topic + " " + s.payload }
+
+const start = 1700000000
+
+func newRig(t testing.TB) *rig {
+	r := &rig{
+		t: t, at: start * 1000, things: map[iot.ThingName]*iot.Queue{"t1": {ThingID: 1, Thing: "t1"}, "t2": {ThingID: 2, Thing: "t2"}},
+		jobs: map[iot.JobID]int64{}, docs: map[int64]string{}, numbers: map[string]int64{},
+		enabled: map[iot.EventType]bool{}, filters: map[string]bool{"#": true}, metrics: prometheus.NewRegistry(),
+	}
+	clock := func() time.Time { return r.at.Std() }
+	r.h = New(Config{Engine: r, Now: clock, Metrics: r.metrics})
+	r.p = NewPublisher(PublisherConfig{Broker: r, Documents: r, Events: r, Realm: realm, Now: clock, Metrics: r.metrics})
+	return r
+}
+
+func (r *rig) Submit(q *iot.Request, reply func(*iot.Answer, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	answer, records, err := r.carryOut(q)
+	reply(answer, err)
+	r.p.Publish(records)
+}
+
+func (r *rig) Do(_ context.Context, q *iot.Request) (answer *iot.Answer, err error) {
+	r.Submit(q, func(a *iot.Answer, e error) { answer, err = a, e })
+	return answer, err
+}
+
+func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
+	if r.fail != nil {
+		return nil, nil, r.fail
+	}
+	if err := q.Check(); err != nil {
+		return nil, nil, err
+	}
+	queue := r.things[q.Thing]
+	if queue == nil {
+		return nil, nil, iot.Errorf(iot.NotFound, "Thing %s cannot be found", q.Thing)
+	}
+	a := new(iot.Answer)
+	switch q.Op {
+	case iot.OpGetPending:
+		a.InProgress, a.Queued = queue.Pending(q.Namespace)
+		return a, nil, nil
+	case iot.OpStartNext:
+		next, change := queue.StartNext(r.at, q)
+		if a.Execution = next; next != nil {
+			a.Document = r.docs[next.Job]
+		}
+		return a, r.records(change), nil
+	case iot.OpDescribe:
+		x := queue.Find(q.JobID, q.Number)
+		if x != nil && x.Namespace != q.Namespace {
+			x = nil
+		}
+		if q.JobID == iot.NextJob {
+			x = queue.Next(q.Namespace)
+		}
+		if x == nil && q.JobID != iot.NextJob {
+			if r.history(q) != nil {
+				return nil, nil, iot.Errorf(iot.TerminalState, "Execution of job %s has ended", q.JobID)
+			}
+			return nil, nil, iot.Errorf(iot.NotFound, "Job %s has no execution on thing %s", q.JobID, q.Thing)
+		}
+		if x != nil {
+			copied := *x
+			a.Execution = &copied
+			if q.WantDocument {
+				a.Document = r.docs[x.Job]
+			}
+		}
+		return a, nil, nil
+	default:
+		change, err := queue.Update(r.at, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		if change == nil {
+			if x := r.history(q); x != nil {
+				return nil, nil, x.RefuseUpdate(q)
+			}
+			return nil, nil, iot.Errorf(iot.NotFound, "Job %s has no execution on thing %s", q.JobID, q.Thing)
+		}
+		if q.WantState {
+			a.State = change.Execution.State()
+		}
+		if q.WantDocument {
+			a.Document = r.docs[change.Execution.Job]
+		}
+		return a, r.records(change), nil
+	}
+}
+
+func (r *rig) history(q *iot.Request) *iot.Execution {
+	for _, x := range slices.Backward(r.ended) {
+		if x.Thing == q.Thing && x.JobID == q.JobID && x.Namespace == q.Namespace && (q.Number == 0 || q.Number == x.Number) {
+			return &x
+		}
+	}
+	return nil
+}
+
+// records makes the records of a change as the engine does: progress is none.
+func (r *rig) records(c *iot.Change) []iot.Record {
+	if c == nil || !c.Reposition {
+		return nil
+	}
+	if c.Execution.Status.Terminal() {
+		r.ended = append(r.ended, c.Execution)
+	}
+	e := c.Execution
+	return []iot.Record{{At: r.at, Kind: iot.ExecutionChanged, JobID: e.JobID, Execution: &e, List: c.List, Next: c.Next, Queue: c.Queue}}
+}
+
+// queue queues an execution of the job on t1 and publishes what follows. The document names
+// the job.
+func (r *rig) queue(job iot.JobID) { r.queueIn("t1", job, "") }
+
+func (r *rig) queueIn(thing iot.ThingName, job iot.JobID, namespace string) {
+	if r.jobs[job] == 0 {
+		r.jobs[job] = int64(len(r.jobs) + 1)
+		r.docs[r.jobs[job]] = fmt.Sprintf(`{"operation":%q}`, job)
+	}
+	key := string(thing) + "/" + string(job)
+	r.numbers[key]++
+	r.seq++
+	c := r.things[thing].Add(iot.Execution{
+		Seq: r.seq, Job: r.jobs[job], JobID: job, Namespace: namespace, Number: r.numbers[key],
+		Status: iot.Queued, Version: 1, QueuedAt: r.at, UpdatedAt: r.at,
+	})
+	r.p.Publish(r.records(&c))
+}
+
+// move is what the service does to an execution: cancel it, say.
+func (r *rig) move(job iot.JobID, to iot.ExecutionStatus) {
+	q := r.things["t1"]
+	c := q.Move(r.at, q.Find(job, 0).Seq, to, nil, true)
+	r.p.Publish(r.records(&c))
+}
+
+// drop deletes an execution of t1.
+func (r *rig) drop(job iot.JobID) {
+	q := r.things["t1"]
+	c := q.Drop(q.Find(job, 0).Seq)
+	e := c.Execution
+	r.p.Publish([]iot.Record{{At: r.at, Kind: iot.ExecutionDeleted, JobID: job, Execution: &e, List: c.List, Next: c.Next, Queue: c.Queue}})
+}
+
+func (r *rig) tick() { r.at += 1000 }
+
+// HasSubscribers makes the rig a Broker; "#" stands for everything.
+func (r *rig) HasSubscribers(topic string) bool { return r.filters["#"] || r.filters[topic] }
+
+func (r *rig) Publish(topic string, payload []byte, qos byte) {
+	if !r.HasSubscribers(topic) {
+		r.t.Errorf("published to nobody: %s", topic)
+	}
+	r.send(sent{"", topic, string(payload), qos})
+}
+
+func (r *rig) send(s sent) {
+	if !json.Valid([]byte(s.payload)) {
+		r.t.Errorf("not JSON: %s", s)
+	}
+	r.sent = append(r.sent, s)
+}
+
+func (r *rig) Document(job int64) (string, error) {
+	doc, ok := r.docs[job]
+	if !ok {
+		return "", iot.Errorf(iot.NotFound, "no job %d", job)
+	}
+	return doc, nil
+}
+
+func (r *rig) EventConfigurations(context.Context) (iot.EventConfigurations, error) {
+	r.loads++
+	if r.fail != nil {
+		return iot.EventConfigurations{}, r.fail
+	}
+	return iot.EventConfigurations{Enabled: r.enabled}, nil
+}
+
+// enable switches event types on and tells the publisher.
+func (r *rig) enable(types ...iot.EventType) {
+	r.enabled = map[iot.EventType]bool{}
+	for _, t := range types {
+		r.enabled[t] = true
+	}
+	r.p.Publish([]iot.Record{{At: r.at, Kind: iot.EventsConfigured}})
+}
+
+// client is a connected device.
+type client struct {
+	r    *rig
+	name string
+}
+
+func (c client) Deliver(topic string, payload []byte, qos byte) {
+	c.r.send(sent{c.name, topic, string(payload), qos})
+}
+
+// take returns what was sent since the last call.
+func (r *rig) take() []string {
+	var list []string
+	for _, s := range r.sent {
+		list = append(list, strings.ReplaceAll(s.String(), "$aws/things/t1/jobs/", "B/"))
+	}
+	r.sent = nil
+	return list
+}
+
+// want checks what was sent since the last look, in order. B/ stands for the topics of t1.
+func (r *rig) want(want ...string) {
+	r.t.Helper()
+	if got := r.take(); !slices.Equal(got, want) {
+		r.t.Errorf("sent\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// ask publishes a request of the device c1 for t1 and returns the payload of the answer and
+// whether the request was accepted. What else was sent is kept for want.
+func (r *rig) ask(topic, payload string) (answer string, accepted bool) {
+	r.t.Helper()
+	r.sent = nil
+	topic = "$aws/things/t1/jobs/" + topic
+	if v := r.h.HandlePublish(client{r, "c1"}, Message{Topic: topic, Payload: []byte(payload), QoS: 1}); v != Taken {
+		r.t.Fatalf("%s: verdict %d, want it taken", topic, v)
+	}
+	if len(r.sent) == 0 || r.sent[0].to != "c1" {
+		r.t.Fatalf("%s: sent %v, want an answer first", topic, r.sent)
+	}
+	s := r.sent[0]
+	r.sent = r.sent[1:]
+	switch s.topic {
+	case topic + "/accepted":
+		return s.payload, true
+	case topic + "/rejected":
+		return s.payload, false
+	}
+	r.t.Fatalf("answer on %s", s.topic)
+	return "", false
+}
+
+func (r *rig) accept(topic, payload, want string) {
+	r.t.Helper()
+	if got, ok := r.ask(topic, payload); !ok || got != want {
+		r.t.Errorf("%s %s: accepted %v\n got %s\nwant %s", topic, payload, ok, got, want)
+	}
+}
+
+// reject checks the code of a refusal and returns its payload.
+func (r *rig) reject(topic, payload, code string) string {
+	r.t.Helper()
+	got, ok := r.ask(topic, payload)
+	var body struct{ Code, Message string }
+	if err := json.Unmarshal([]byte(got), &body); err != nil {
+		r.t.Fatal(err)
+	}
+	if ok || body.Code != code || body.Message == "" {
+		r.t.Errorf("%s %s: accepted %v, got %s, want %s with a message", topic, payload, ok, got, code)
+	}
+	return got
+}
+
+var uuidPattern = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
+
+// event checks that exactly one event was sent, with ID in place of its UUID.
+func (r *rig) event(topic, payload string) {
+	r.t.Helper()
+	if len(r.sent) == 1 {
+		r.sent[0].payload = uuidPattern.ReplaceAllString(r.sent[0].payload, "ID")
+		if r.sent[0].qos != 1 {
+			r.t.Errorf("%s: QoS %d, want 1", topic, r.sent[0].qos)
+		}
+	}
+	r.want("$aws/events/" + topic + " " + payload)
+}
