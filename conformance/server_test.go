@@ -1,0 +1,199 @@
+package conformance
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+)
+
+var (
+	endpointFlag = flag.String("endpoint", "", "URL of the API of the server to test; default: a drover of this checkout")
+	mqttFlag     = flag.String("mqtt", "", "URL of the MQTT listener of the server to test, mqtt://HOST:PORT")
+	regionFlag   = flag.String("region", "us-east-1", "AWS region of the server to test")
+	accountFlag  = flag.String("account", "123456789012", "AWS account of the server to test")
+)
+
+// patience bounds every wait. It is long because machines are busy; nothing waits that
+// long when all is well.
+const patience = 20 * time.Second
+
+// server is a server under test.
+type server struct {
+	http, mqtt      string
+	account, region string
+	key, secret     string
+	data            string // data folder of a drover of ours, "" of a foreign server
+	process         *exec.Cmd
+}
+
+// binary is the drover under test, built once.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "drover-conformance-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "drover")
+	out, err := exec.Command("go", "build", "-o", path, "drover/cmd/drover").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// shared is the server of all tests that do not mind each other.
+var shared = sync.OnceValues(func() (*server, error) {
+	if *endpointFlag != "" {
+		return &server{http: *endpointFlag, mqtt: *mqttFlag, account: *accountFlag, region: *regionFlag,
+			key: os.Getenv("AWS_ACCESS_KEY_ID"), secret: os.Getenv("AWS_SECRET_ACCESS_KEY")}, nil
+	}
+	dir, err := os.MkdirTemp("", "drover-conformance-data-")
+	if err != nil {
+		return nil, err
+	}
+	return start(dir)
+})
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if s, err := shared(); err == nil && s.process != nil {
+		if err := s.terminate(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the server:", err)
+			code = 1
+		}
+		os.RemoveAll(s.data)
+	}
+	if path, err := binary(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// start runs drover on a data folder and returns when it is ready.
+func start(data string, flags ...string) (*server, error) {
+	path, err := binary()
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{"serve", "--data", data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--log-level", "warn"}, flags...)
+	cmd := exec.Command(path, args...)
+	cmd.Stderr = os.Stderr
+	// No server outlives a test binary that is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the server did not get ready: %w", err), cmd.Wait())
+	}
+	var at struct{ HTTP, MQTT string }
+	if err := json.Unmarshal([]byte(line), &at); err != nil {
+		return nil, fmt.Errorf("first line %q: %w", line, err)
+	}
+	s := &server{http: at.HTTP, mqtt: at.MQTT, account: "123456789012", region: "us-east-1", data: data, process: cmd}
+	s.key, s.secret, err = readKey(filepath.Join(data, "credentials"))
+	return s, err
+}
+
+func readKey(path string) (key, secret string, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, "=")
+		switch strings.TrimSpace(name) {
+		case "aws_access_key_id":
+			key = strings.TrimSpace(value)
+		case "aws_secret_access_key":
+			secret = strings.TrimSpace(value)
+		}
+	}
+	if key == "" || secret == "" {
+		return "", "", fmt.Errorf("%s holds no key", path)
+	}
+	return key, secret, nil
+}
+
+// terminate stops the server as an operator would, and fails if it does not stop well.
+func (s *server) terminate() error {
+	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return s.process.Wait()
+}
+
+// kill ends the server as a power cut would.
+func (s *server) kill(t *testing.T) {
+	t.Helper()
+	if err := s.process.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.process.Wait() // says "killed"
+}
+
+// sharedServer returns the server of all tests that do not mind each other.
+func sharedServer(t *testing.T) *server {
+	t.Helper()
+	s, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// ownServer starts a server for a test that changes what is global: the event
+// configuration, the number of deletions, the process itself.
+func ownServer(t *testing.T, flags ...string) *server {
+	t.Helper()
+	if *endpointFlag != "" {
+		t.Skip("needs a server of its own; not against a foreign endpoint")
+	}
+	s, err := start(t.TempDir(), flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if s.process.ProcessState == nil {
+			if err := s.terminate(); err != nil {
+				t.Errorf("stop the server: %v", err)
+			}
+		}
+	})
+	return s
+}
+
+// client is the AWS SDK's client of the control plane.
+func (s *server) client() *iot.Client {
+	return iot.New(iot.Options{
+		Region:       s.region,
+		BaseEndpoint: aws.String(s.http),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: s.key, SecretAccessKey: s.secret}, nil
+		}),
+		RetryMaxAttempts: 1,
+	})
+}
+
+func (s *server) arn(kind, name string) string {
+	return "arn:aws:iot:" + s.region + ":" + s.account + ":" + kind + "/" + name
+}
