@@ -117,20 +117,6 @@ func noticeTopic(thing iot.ThingName, kind, namespace string) string {
 	return thingsRoot + string(thing) + "/jobs/" + kind + "-" + inSpace + namespace
 }
 
-// AllowPublish reports whether a client may publish to topic: to any that is not reserved,
-// and without retain to all below $aws/things/{thing}/jobs that are not the server's own. It
-// is also what a will's topic is measured by.
-func AllowPublish(topic string, retain bool) bool {
-	switch _, c := parseTopic(topic); c {
-	case ordinary:
-		return true
-	case operation, unknown:
-		return !retain
-	default:
-		return false
-	}
-}
-
 // AllowSubscribe reports whether a client may subscribe to filter: to everything but
 // reserved roots other than $aws and $share. Inside $aws every filter is allowed, wildcards
 // included, because device software subscribes to families that drover does not have and

@@ -82,23 +82,6 @@ func TestParseTopicDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestAllowPublish(t *testing.T) {
-	t.Parallel()
-	for topic, want := range map[string][2]bool{ // without and with retain
-		"a/b":                              {true, true},
-		"$aws/things/t/jobs/get":           {true, false},
-		"$aws/things/t/jobs/foo":           {true, false},
-		"$aws/things/t/jobs/notify":        {false, false},
-		"$aws/things/t/jobs/get/accepted":  {false, false},
-		"$aws/events/presence/connected/c": {false, false},
-		"$SYS/broker":                      {false, false},
-	} {
-		if got := [2]bool{AllowPublish(topic, false), AllowPublish(topic, true)}; got != want {
-			t.Errorf("%s: %v, want %v", topic, got, want)
-		}
-	}
-}
-
 func TestAllowSubscribe(t *testing.T) {
 	t.Parallel()
 	for filter, want := range map[string]bool{
@@ -142,13 +125,10 @@ func FuzzTopic(f *testing.F) {
 		r := newRig(t)
 		r.queue("j")
 		r.sent = nil
-		a, class := parseTopic(topic)
+		a, is := parseTopic(topic)
 		v := r.h.HandlePublish(client{r, "c1"}, Message{Topic: topic, Payload: []byte(payload)})
-		if got := v != Refuse; got != AllowPublish(topic, false) {
-			t.Errorf("verdict %d, but AllowPublish says %v", v, !got)
-		}
-		if (v == Taken) != (class == operation || class == unknown) {
-			t.Errorf("verdict %d for class %d", v, class)
+		if want := map[class]Verdict{ordinary: Route, operation: Taken, unknown: Taken, reserved: Refuse}[is]; v != want {
+			t.Errorf("verdict %d, want %d", v, want)
 		}
 		if v != Taken {
 			if len(r.sent) > 0 {
@@ -160,11 +140,11 @@ func FuzzTopic(f *testing.F) {
 			t.Fatalf("not answered: %v", r.sent)
 		}
 		switch s := r.sent[0]; {
-		case class == unknown && s.topic != topic+"/rejected",
-			class == operation && s.topic != topic+"/rejected" && s.topic != topic+"/accepted":
+		case is == unknown && s.topic != topic+"/rejected",
+			is == operation && s.topic != topic+"/rejected" && s.topic != topic+"/accepted":
 			t.Errorf("answered on %s", s.topic)
 		}
-		if class == operation && !strings.HasPrefix(topic, "$aws/things/"+string(a.thing)+"/jobs/") {
+		if is == operation && !strings.HasPrefix(topic, "$aws/things/"+string(a.thing)+"/jobs/") {
 			t.Errorf("thing %q", a.thing)
 		}
 	})

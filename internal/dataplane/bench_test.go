@@ -1,0 +1,62 @@
+package dataplane
+
+import (
+	"testing"
+
+	"drover/internal/iot"
+)
+
+// discard is a client that throws its answers away.
+type discard struct{}
+
+func (discard) Deliver(string, []byte, byte) {}
+
+// BenchmarkMQTT measures a request from its PUBLISH to its answer, engine excluded.
+func BenchmarkMQTT(b *testing.B) {
+	x := iot.Execution{
+		Job: 1, JobID: "firmware-2026-11", Thing: "pump-0001", Number: 1, Status: iot.InProgress, Version: 2,
+		QueuedAt: start * 1000, StartedAt: start * 1000, UpdatedAt: start * 1000,
+	}
+	document := `{"operation":"install","files":[{"fileName":"firmware.bin","url":"https://example.com/firmware.bin"}]}`
+	for _, c := range []struct {
+		name, topic, payload string
+		answer               iot.Answer
+	}{
+		{"start-next", "$aws/things/pump-0001/jobs/start-next", `{"clientToken":"0123456789"}`, iot.Answer{Execution: &x, Document: document}},
+		{"update", "$aws/things/pump-0001/jobs/firmware-2026-11/update",
+			`{"status":"IN_PROGRESS","statusDetails":{"progress":"50","step":"download"},"expectedVersion":"2","clientToken":"0123456789"}`, iot.Answer{}},
+		{"get", "$aws/things/pump-0001/jobs/get", ``, iot.Answer{Queued: []iot.Execution{x, x, x}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			h := New(Config{Engine: submit(func(_ *iot.Request, reply func(*iot.Answer, error)) { reply(&c.answer, nil) })})
+			m := Message{Topic: c.topic, Payload: []byte(c.payload), QoS: 1}
+			b.ReportAllocs()
+			for b.Loop() {
+				h.HandlePublish(discard{}, m)
+			}
+		})
+	}
+}
+
+// audience is a broker with a subscriber to everything or to nothing.
+type audience bool
+
+func (a audience) HasSubscribers(string) bool { return bool(a) }
+
+func (audience) Publish(string, []byte, byte) {}
+
+func BenchmarkPublish(b *testing.B) {
+	for name, listens := range map[string]audience{"subscribed": true, "nobody": false} {
+		b.Run(name, func(b *testing.B) {
+			r := newRig(b)
+			p := NewPublisher(PublisherConfig{Broker: listens, Documents: r, Events: r, Realm: realm})
+			r.queue("j1")
+			list := r.things["t1"].List("")
+			records := []iot.Record{{Kind: iot.ExecutionChanged, Execution: &list[0], List: true, Next: true, Queue: list}}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Publish(records)
+			}
+		})
+	}
+}
