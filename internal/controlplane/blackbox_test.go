@@ -33,7 +33,7 @@ type fleet struct {
 
 var testRealm = iot.Realm{Account: "123456789012", Region: "eu-west-1"}
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t testing.TB) *fleet {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	db, err := sqlstore.Open(t.Context(), sqlstore.Config{Path: filepath.Join(t.TempDir(), "drover.db"), Logger: log})
@@ -74,7 +74,7 @@ func newFleet(t *testing.T) *fleet {
 }
 
 // thing registers a thing and returns its ARN.
-func (f *fleet) thing(t *testing.T, name string) string {
+func (f *fleet) thing(t testing.TB, name string) string {
 	t.Helper()
 	if _, err := f.registry.CreateThing(t.Context(), iot.NewThing{Name: iot.ThingName(name)}); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func (f *fleet) thing(t *testing.T, name string) string {
 }
 
 // group creates a group with new things as members, and returns its ARN.
-func (f *fleet) group(t *testing.T, name string, members ...string) string {
+func (f *fleet) group(t testing.TB, name string, members ...string) string {
 	t.Helper()
 	if _, err := f.registry.CreateGroup(t.Context(), iot.NewGroup{Name: iot.GroupName(name)}); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func (f *fleet) group(t *testing.T, name string, members ...string) string {
 	return testRealm.ARN(iot.KindGroup, name)
 }
 
-func (f *fleet) join(t *testing.T, thing, group string) {
+func (f *fleet) join(t testing.TB, thing, group string) {
 	t.Helper()
 	change := iot.MembershipChange{Thing: iot.ThingName(thing), Add: []iot.GroupName{iot.GroupName(group)}}
 	if err := f.registry.ChangeGroups(t.Context(), change); err != nil {
@@ -104,7 +104,7 @@ func (f *fleet) join(t *testing.T, thing, group string) {
 }
 
 // job creates a job and waits until it is rolled out.
-func (f *fleet) job(t *testing.T, id string, selection types.TargetSelection, targets ...string) {
+func (f *fleet) job(t testing.TB, id string, selection types.TargetSelection, targets ...string) {
 	t.Helper()
 	_, err := f.CreateJob(t.Context(), &awsiot.CreateJobInput{JobId: &id, Targets: targets, Document: aws.String(`{"v":1}`), TargetSelection: selection})
 	if err != nil {
@@ -113,7 +113,7 @@ func (f *fleet) job(t *testing.T, id string, selection types.TargetSelection, ta
 	f.eventually(t, "job "+id+" is rolled out", func() bool { return !*f.describe(t, id).IsConcurrent })
 }
 
-func (f *fleet) describe(t *testing.T, id string) *types.Job {
+func (f *fleet) describe(t testing.TB, id string) *types.Job {
 	t.Helper()
 	out, err := f.DescribeJob(t.Context(), &awsiot.DescribeJobInput{JobId: &id})
 	if err != nil {
@@ -122,7 +122,7 @@ func (f *fleet) describe(t *testing.T, id string) *types.Job {
 	return out.Job
 }
 
-func (f *fleet) execution(t *testing.T, thing, job string) *types.JobExecution {
+func (f *fleet) execution(t testing.TB, thing, job string) *types.JobExecution {
 	t.Helper()
 	out, err := f.DescribeJobExecution(t.Context(), &awsiot.DescribeJobExecutionInput{ThingName: &thing, JobId: &job})
 	if err != nil {
@@ -132,7 +132,7 @@ func (f *fleet) execution(t *testing.T, thing, job string) *types.JobExecution {
 }
 
 // report is what the device says of its execution.
-func (f *fleet) report(t *testing.T, thing, job string, status iot.ExecutionStatus) {
+func (f *fleet) report(t testing.TB, thing, job string, status iot.ExecutionStatus) {
 	t.Helper()
 	_, err := f.engine.Do(t.Context(), &iot.Request{Op: iot.OpUpdate, Thing: iot.ThingName(thing), JobID: iot.JobID(job), Status: status})
 	if err != nil {
@@ -141,7 +141,7 @@ func (f *fleet) report(t *testing.T, thing, job string, status iot.ExecutionStat
 }
 
 // eventually waits until ok says so.
-func (f *fleet) eventually(t *testing.T, what string, ok func() bool) {
+func (f *fleet) eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -156,7 +156,7 @@ func (f *fleet) eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // wantError checks that err came from the server with the exception and status.
-func wantError(t *testing.T, err error, exception string, status int) {
+func wantError(t testing.TB, err error, exception string, status int) {
 	t.Helper()
 	var coded interface{ ErrorCode() string }
 	var response interface{ HTTPStatusCode() int }

@@ -10,8 +10,8 @@ import (
 // internalFailure is what the caller sees of a mistake of ours: its name and nothing else.
 const internalFailure = "InternalFailureException"
 
-// exceptions says how the control plane calls each kind of refusal (spec §10.0, registry spec
-// §0.4). TerminalState is one of devices: if it comes up here, that is a mistake of ours.
+// exceptions says how the control plane calls each kind of refusal (spec §10.0). TerminalState
+// is for devices: if it comes up here, that is a mistake of ours.
 var exceptions = map[iot.Code]string{
 	iot.InvalidRequest:         "InvalidRequestException",
 	iot.NotFound:               "ResourceNotFoundException",
