@@ -629,11 +629,11 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query, name, value, body, authorization string) {
 		r, err := http.NewRequest(method, "http://drover.local/", strings.NewReader(body))
 		if err != nil {
-			t.Skip("not a method")
+			return // not a method
 		}
 		r.URL.Path, r.URL.RawPath, r.URL.RawQuery = "/"+path, "", query
 		if hasQuerySignature(query) {
-			t.Skip("presigned")
+			return // presigned
 		}
 		if _, err := url.ParseQuery(query); err != nil {
 			r.URL.RawQuery = "" // the signer drops what does not parse, and the server must not
@@ -647,11 +647,11 @@ func FuzzVerify(f *testing.F) {
 		}
 		var text bytes.Buffer
 		if err := r.Write(&text); err != nil {
-			t.Skip("net/http does not send it")
+			return // net/http does not send it
 		}
 		received, err := http.ReadRequest(bufio.NewReader(&text))
 		if err != nil {
-			t.Skip("net/http does not receive it")
+			return // net/http does not receive it
 		}
 		signature := received.Header.Get("Authorization")
 		v := newVerifier()

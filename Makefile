@@ -1,0 +1,47 @@
+# Everything here also works by hand; the targets are the commands that people need often.
+
+GO       ?= go
+PACKAGES ?= ./...
+# What runs under the race detector: where goroutines share something.
+RACE     ?= ./internal/...
+FUZZTIME ?= 30s
+TESTFLAGS = -timeout 10m
+
+.PHONY: help build check lint test race bench demo verify fuzz
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/drover
+	$(GO) build -trimpath -o bin/drover ./cmd/drover
+
+check: lint test ## Format, vet, linters, import rules and tests: what a change must pass
+
+lint: ## Format, vet, staticcheck, errcheck and import rules, without the other tests
+	@unformatted="$$(gofmt -l cmd conformance internal)"; \
+	if [ -n "$$unformatted" ]; then printf 'not formatted (gofmt -w):\n%s\n' "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) tool errcheck ./...
+	$(GO) test ./internal/
+
+test: ## Set up what the tests need, say what that is, and run all tests
+	@scripts/setup-tests.sh
+	scripts/gotest.sh $(TESTFLAGS) $(PACKAGES)
+
+race: ## Run the tests under the race detector (needs a C compiler)
+	scripts/gotest.sh $(TESTFLAGS) -race $(RACE)
+
+bench: ## Run every benchmark once
+	$(GO) test -run '^$$' -bench . -benchtime 1x -benchmem $(TESTFLAGS) $(PACKAGES)
+
+demo: ## A server, 25 simulated devices and a job, start to end
+	$(GO) run ./cmd/drover demo
+
+verify: ## Check that go.mod and generated files are up to date
+	$(GO) mod tidy -diff
+	$(GO) generate ./...
+	@git diff --exit-code -- '*_gen.go'
+
+fuzz: ## Run every fuzz target for FUZZTIME (30s)
+	scripts/fuzz.sh $(FUZZTIME)
