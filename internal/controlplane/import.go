@@ -60,7 +60,7 @@ func (s *Server) importThings(r *http.Request) (*iot.ImportResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	result.Errors = slices.Concat([]iot.ImportError{}, bad, result.Errors) // [] and not null if there are none
+	result.Errors = append(append([]iot.ImportError{}, bad...), result.Errors...) // [] and not null if there are none
 	slices.SortFunc(result.Errors, func(a, b iot.ImportError) int { return cmp.Compare(a.Line, b.Line) })
 	return &result, nil
 }
