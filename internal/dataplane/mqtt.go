@@ -74,9 +74,10 @@ func (q *question) reply(a *iot.Answer, err error) {
 	q.client.Deliver(q.topic+accepted, payload, q.qos)
 }
 
-// logFailure logs an error that is our own fault: the device learns nothing of it.
+// logFailure logs an error whose text no device is told. An iot.Internal error has been
+// logged by whoever made it.
 func (h *Handler) logFailure(r *iot.Request, err error) {
-	if iot.ErrorCode(err) == iot.Internal {
+	if e, _ := refusal(err); e == errInternal {
 		h.log.Error("device request failed", "op", opNames[r.Op], "thing", r.Thing, "job", r.JobID, "err", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -421,9 +422,20 @@ func TestAnswerHasTheQoSOfTheRequest(t *testing.T) {
 func TestInnerErrorsStayInside(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	var log strings.Builder
+	r.h.log = slog.New(slog.NewTextHandler(&log, nil))
 	r.fail = errors.New("disk /var/lib/drover is full")
-	r.refuse("get", `{"clientToken":"c"}`,
-		`{"code":"InternalError","message":"The request could not be carried out","clientToken":"c","timestamp":1700000000}`)
+	want := `{"code":"InternalError","message":"The request could not be carried out","clientToken":"c","timestamp":1700000000}`
+	r.refuse("get", `{"clientToken":"c"}`, want)
+	if !strings.Contains(log.String(), "disk /var/lib/drover is full") {
+		t.Errorf("the log has no trace of it: %q", &log)
+	}
+	log.Reset()
+	r.fail = iot.Errorf(iot.Internal, "The request could not be carried out") // as the engine has it after logging
+	r.refuse("get", `{"clientToken":"c"}`, want)
+	if log.Len() > 0 {
+		t.Errorf("logged again: %s", &log)
+	}
 }
 
 func TestRequestsAreCounted(t *testing.T) {
