@@ -157,7 +157,7 @@ func (e *Engine) batchOnce(ctx context.Context, batch []*ask) {
 			a.reply(nil, failed)
 		}
 	}
-	e.metrics.batch(batch, time.Since(began))
+	e.metrics.batch(len(batch), time.Since(began))
 }
 
 // carryOut applies the rules to the requests in order of arrival.

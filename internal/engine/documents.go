@@ -19,11 +19,16 @@ type documents struct {
 // server rolls out so many jobs at a time.
 const maxDocuments = 256
 
-func (d *documents) get(tx store.JobReader, job int64) (string, error) {
+// cached returns the document of a job if it is at hand.
+func (d *documents) cached(job int64) (string, bool) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	doc, ok := d.byJob[job]
-	d.mu.Unlock()
-	if ok {
+	return doc, ok
+}
+
+func (d *documents) get(tx store.JobReader, job int64) (string, error) {
+	if doc, ok := d.cached(job); ok {
 		return doc, nil
 	}
 	doc, err := tx.JobDocument(job)
@@ -40,9 +45,11 @@ func (d *documents) get(tx store.JobReader, job int64) (string, error) {
 }
 
 // Document returns the document of the job with that internal id, for notices.
-func (e *Engine) Document(job int64) (string, error) {
-	var doc string
-	err := e.view(context.Background(), func(tx store.Reader) (err error) {
+func (e *Engine) Document(job int64) (doc string, err error) {
+	if doc, ok := e.documents.cached(job); ok {
+		return doc, nil
+	}
+	err = e.view(context.Background(), func(tx store.Reader) error {
 		doc, err = e.documents.get(tx, job)
 		return err
 	})
