@@ -23,6 +23,10 @@ const (
 	ThingUpdated Kind = "thing.updated"
 	ThingDeleted Kind = "thing.deleted"
 
+	// ThingsImported sums up an import. The things, types associated and members added in
+	// it have records of their own only if events of their kind were switched on.
+	ThingsImported Kind = "things.imported"
+
 	TypeCreated     Kind = "type.created"
 	TypeUpdated     Kind = "type.updated"
 	TypeDeleted     Kind = "type.deleted"

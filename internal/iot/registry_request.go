@@ -265,6 +265,14 @@ type Import struct {
 	Actor         string
 }
 
+// ImportEvent is the Data of the record ThingsImported: how many things were created or
+// updated, and how many memberships began.
+type ImportEvent struct {
+	Created int `json:"created"`
+	Updated int `json:"updated"`
+	Joined  int `json:"joined"`
+}
+
 // ImportResult says what an Import did. Every line is counted once.
 type ImportResult struct {
 	Created   int           `json:"created"`

@@ -32,9 +32,21 @@ func counts(r iot.ImportResult) string {
 	return s
 }
 
+// listen switches on all events, so that an import records everything.
+func (f *fixture) listen() {
+	f.t.Helper()
+	all := make(map[iot.EventType]bool)
+	for _, t := range iot.EventTypes() {
+		all[t] = true
+	}
+	f.must(f.UpdateEventConfigurations(f.t.Context(), iot.EventsUpdate{Enabled: all, Actor: "test"}))
+	f.records()
+}
+
 func TestImport(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, Limits{})
+	f.listen()
 	lines := []iot.ImportLine{
 		{Thing: "lamp", Type: "light", Attributes: map[string]string{"color": "red"}, Groups: []iot.GroupName{"hall", "all"}},
 		{Thing: "bell", Groups: []iot.GroupName{"hall"}},
@@ -48,7 +60,7 @@ func TestImport(t *testing.T) {
 	}
 	f.wantNews("type.created light", "group.created hall v1", "group.created all v1",
 		"thing.created lamp v1", "type.associated lamp is light", "thing.created bell v1",
-		"member.added lamp in hall", "member.added lamp in all", "member.added bell in hall")
+		"member.added lamp in hall", "member.added lamp in all", "member.added bell in hall", "things.imported ")
 	if calls := f.jobs.take(); !slices.Equal(calls, []string{"joined lamp true", "joined lamp true", "joined bell true"}) {
 		t.Fatal(calls)
 	}
@@ -71,7 +83,7 @@ func TestImport(t *testing.T) {
 	if counts(got) != "0 created 2 updated 0 unchanged" {
 		t.Fatal(counts(got))
 	}
-	f.wantNews("thing.updated lamp v2", "thing.updated bell v2", "type.associated bell is light", "member.added bell in roof")
+	f.wantNews("thing.updated lamp v2", "thing.updated bell v2", "type.associated bell is light", "member.added bell in roof", "things.imported ")
 	lamp, err := f.Thing(t.Context(), "lamp")
 	f.must(err)
 	if lamp.Type != "light" || len(lamp.Attributes) != 1 || lamp.Attributes["size"] != "3" {
@@ -109,7 +121,7 @@ func TestImportBadLinesSpoilNothing(t *testing.T) {
 	f.must(f.join("in-root", "root"))
 	f.deprecate("old")
 	f.jobs.take()
-	f.news()
+	f.listen()
 	groups := func(names ...iot.GroupName) []iot.GroupName { return names }
 	many := make([]iot.GroupName, 11)
 	for i := range many {
@@ -144,8 +156,8 @@ func TestImportBadLinesSpoilNothing(t *testing.T) {
 			t.Errorf("error %d is %+v", i, e)
 		}
 	}
-	if n := len(f.records()); n != len(bad) {
-		t.Errorf("%d records, want one for each of the %d good lines: a bad line has left something", n, len(bad))
+	if n := len(f.records()); n != len(bad)+1 {
+		t.Errorf("%d records, want the sum and one for each of the %d good lines: a bad line has left something", n, len(bad))
 	}
 }
 
@@ -154,7 +166,7 @@ func TestImportLinesCountOneAfterTheOther(t *testing.T) {
 	f := newFixture(t, Limits{})
 	f.group("hall", "")
 	f.group("sub", "hall")
-	f.news()
+	f.listen()
 	got := f.imports(true,
 		iot.ImportLine{Thing: "lamp", Type: "light"},
 		iot.ImportLine{Thing: "lamp", Type: "light"},
@@ -167,7 +179,7 @@ func TestImportLinesCountOneAfterTheOther(t *testing.T) {
 		t.Fatal(counts(got))
 	}
 	f.wantNews("type.created light", "type.created bulb", "thing.created lamp v1", "type.associated lamp is light",
-		"thing.updated lamp v2", "type.dissociated lamp is light", "type.associated lamp is bulb", "member.added lamp in sub")
+		"thing.updated lamp v2", "type.dissociated lamp is light", "type.associated lamp is bulb", "member.added lamp in sub", "things.imported ")
 	lamp, err := f.Thing(t.Context(), "lamp")
 	f.must(err)
 	if lamp.Version != 2 || lamp.Type != "bulb" || lamp.Attributes["a"] != "1" {
@@ -177,6 +189,42 @@ func TestImportLinesCountOneAfterTheOther(t *testing.T) {
 	f.must(err)
 	if used.Name != "light" {
 		t.Errorf("got %+v", used)
+	}
+}
+
+func TestImportRecordsWhatIsListenedTo(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		on   []iot.EventType
+		want []string
+	}{
+		"nothing":     {nil, nil},
+		"things":      {[]iot.EventType{"THING"}, []string{"thing.created lamp v1", "thing.updated bell v2"}},
+		"types":       {[]iot.EventType{"THING_TYPE_ASSOCIATION"}, []string{"type.associated lamp is light", "type.dissociated bell is light", "type.associated bell is chime"}},
+		"memberships": {[]iot.EventType{"THING_GROUP_MEMBERSHIP"}, []string{"member.added lamp in hall"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, Limits{})
+			f.group("hall", "")
+			f.thingType("light")
+			f.thingType("chime")
+			f.imports(false, iot.ImportLine{Thing: "bell", Type: "light"})
+			on := make(map[iot.EventType]bool)
+			for _, e := range c.on {
+				on[e] = true
+			}
+			f.must(f.UpdateEventConfigurations(t.Context(), iot.EventsUpdate{Enabled: on, Actor: "test"}))
+			f.seen = lastRecord(f)
+			f.imports(false, iot.ImportLine{Thing: "lamp", Type: "light", Groups: []iot.GroupName{"hall"}}, iot.ImportLine{Thing: "bell", Type: "chime"})
+			seen := f.seen
+			f.wantNews(append(c.want, "things.imported ")...)
+			f.seen = seen
+			records := f.records()
+			if data := string(records[len(records)-1].Data); data != `{"created":1,"updated":1,"joined":1}` {
+				t.Errorf("the sum is %s", data)
+			}
+		})
 	}
 }
 
