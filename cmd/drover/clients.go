@@ -82,7 +82,7 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 	for _, e := range result.Errors {
 		fmt.Fprintf(s.err, "%s:%d: %s\n", c.File, e.Line, e.Message)
 	}
-	if n := result.ErrorCount - int64(len(result.Errors)); n > 0 {
+	if n := result.Failed - int64(len(result.Errors)); n > 0 {
 		fmt.Fprintf(s.err, "and %d more errors\n", n)
 	}
 	if err != nil {
@@ -90,9 +90,9 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 	}
 	took := time.Since(began)
 	fmt.Fprintf(s.out, "%d lines in %s (%.0f/s): %d created, %d updated, %d unchanged, %d errors\n", result.Lines,
-		took.Round(time.Millisecond), float64(result.Lines)/took.Seconds(), result.Created, result.Updated, result.Unchanged, result.ErrorCount)
-	if result.ErrorCount > 0 {
-		return fmt.Errorf("%d lines were refused", result.ErrorCount)
+		took.Round(time.Millisecond), float64(result.Lines)/took.Seconds(), result.Created, result.Updated, result.Unchanged, result.Failed)
+	if result.Failed > 0 {
+		return fmt.Errorf("%d lines were refused", result.Failed)
 	}
 	return nil
 }

@@ -1,0 +1,509 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says how a broker behaves. The zero value of a field, except Handler,
+// means the default, which is what AWS IoT Core does (spec §2.20).
+type Config struct {
+	Handler Handler      // required
+	Logger  *slog.Logger // default: discard
+
+	MaxPayload       int // bytes of one message; default 128 KiB
+	MaxTopic         int // bytes of a topic or filter; default 256
+	MaxSlashes       int // in a topic or filter; default 7
+	MaxFilters       int // in one SUBSCRIBE; default 8
+	MaxSubscriptions int // of one session; default 50
+	MaxInflight      int // unacknowledged QoS 1 messages to one client; default 100, at most 65,000
+
+	// MaxRetained is how many topics may have a retained message; they are held
+	// in memory and are gone after a restart. Default 10,000.
+	MaxRetained int
+
+	// QueueMessages and QueueBytes bound what is held for one client: packets
+	// not yet written to its connection and, on top of them, QoS 1 messages that
+	// wait for acknowledgements or for the return of a persistent session (counted
+	// only by QueueMessages). A connected client that exceeds a bound is cut off.
+	// Defaults 1,024 and 8 MiB.
+	QueueMessages int
+	QueueBytes    int
+
+	SessionExpiry  time.Duration // of a persistent session after its connection, also the most an MQTT 5 client gets; default 1 h
+	MinKeepAlive   time.Duration // default 30 s; whole seconds
+	MaxKeepAlive   time.Duration // also for clients that ask for none; default 1200 s; whole seconds
+	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included; default 10 s
+
+	Now func() time.Time // default time.Now; for expiries and ConnectedAt, not for timers
+}
+
+// Handler is what the owner of the broker decides and does. Its methods are
+// called on the goroutine of the client's connection, one at a time; while one
+// runs, nothing more is read from that client.
+type Handler interface {
+	// Connected is called when a client has been accepted, before anything else
+	// it sends is looked at.
+	Connected(c *Client)
+	// Disconnected is called once for every Connected, after the last other call
+	// for that connection.
+	Disconnected(c *Client, reason DisconnectReason)
+	// AllowSubscribe decides about one well-formed filter of a SUBSCRIBE. A
+	// refused filter is answered 0x80, or 0x87 in MQTT 5 (spec §2.8).
+	AllowSubscribe(c *Client, filter string) bool
+	// Publish decides about a client's PUBLISH that keeps the broker's limits, or
+	// about its will. The payload is the Handler's to keep.
+	Publish(c *Client, m Message) Verdict
+	// Subscribed is called after a SUBSCRIBE with the filters that were granted,
+	// if any, before any message for them is sent.
+	Subscribed(c *Client, filters []string)
+	// Unsubscribed is called after an UNSUBSCRIBE. A session's end is not one.
+	Unsubscribed(c *Client, filters []string)
+}
+
+// Verdict is a Handler's answer to a PUBLISH.
+type Verdict int
+
+const (
+	// Route sends the message to its subscribers.
+	Route Verdict = iota
+	// Handled acknowledges the message and routes it to nobody.
+	Handled
+	// Refuse: clients may not publish to this topic (spec §2.6). MQTT 3.1.1: the
+	// connection is closed. MQTT 5: PUBACK 0x90, or DISCONNECT 0x90 for QoS 0.
+	Refuse
+	// Deny is Refuse for lack of permission: code 0x87, reason AUTH_ERROR.
+	Deny
+)
+
+// DisconnectReason is why a connection ended, in the words of the lifecycle
+// events (spec §3.3).
+type DisconnectReason string
+
+const (
+	AuthError         DisconnectReason = "AUTH_ERROR"
+	ClientInitiated   DisconnectReason = "CLIENT_INITIATED_DISCONNECT"
+	ClientError       DisconnectReason = "CLIENT_ERROR"
+	ConnectionLost    DisconnectReason = "CONNECTION_LOST"
+	DuplicateClientID DisconnectReason = "DUPLICATE_CLIENTID"
+	KeepAliveTimeout  DisconnectReason = "MQTT_KEEP_ALIVE_TIMEOUT"
+	ServerInitiated   DisconnectReason = "SERVER_INITIATED_DISCONNECT"
+	Throttled         DisconnectReason = "THROTTLED" // the client did not read what it was sent
+)
+
+// Message is an application message. It and all it refers to must not be
+// changed once it has been handed over, in either direction.
+type Message struct {
+	Topic   string
+	Payload []byte
+	QoS     byte // 0 or 1; a greater one is taken as 1
+	Retain  bool
+	// Expires is when the message is worthless to who has not got it yet; zero:
+	// never.
+	Expires time.Time
+	// Properties are those of MQTT 5 and are dropped on the way to a 3.1.1
+	// client; nil if there are none.
+	Properties *Properties
+}
+
+// Properties are the MQTT 5 properties that travel with a message.
+type Properties struct {
+	UTF8            bool // Payload Format Indicator 1
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte // nil if absent
+	User            []UserProperty
+}
+
+// UserProperty is one pair of an ordered list in which names may repeat.
+type UserProperty struct{ Key, Value string }
+
+func (m *Message) expired(now time.Time) bool { return !m.Expires.IsZero() && !now.Before(m.Expires) }
+
+// Stats is what a broker has done since it was made, and what it holds.
+type Stats struct {
+	Connections   int // live
+	Sessions      int // live, and stored ones of clients that are away
+	Subscriptions int
+	Retained      int
+
+	Accepted    uint64 // connections that got a CONNACK with success
+	Refused     uint64 // CONNECTs, PUBLISHes and filters that were refused
+	MessagesIn  uint64 // PUBLISH packets received
+	MessagesOut uint64 // PUBLISH packets queued to connections
+	Dropped     uint64 // messages lost because a client's queue was full, or to a client's packet limit
+	CutOff      uint64 // connections ended because the client fell behind
+}
+
+type counters struct {
+	accepted, refused, in, out, dropped, cutOff atomic.Uint64
+}
+
+// Broker is an MQTT server. Its methods may be called from any goroutine.
+type Broker struct {
+	cfg   Config
+	log   *slog.Logger
+	index index
+	stats counters
+
+	connections sync.WaitGroup // goroutines of connections
+	closed      chan struct{}  // closed by Close
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	sockets   map[*Client]struct{} // every accepted connection
+	clients   map[string]*Client   // those that are or are about to be connected, by client id
+	sessions  map[string]*session
+	wills     map[string]*time.Timer // delayed, by client id
+
+	retainedMu sync.RWMutex
+	retained   map[string]*Message
+}
+
+// New returns a broker that serves nobody yet. It fails on a Config without
+// Handler or with a negative limit.
+func New(cfg Config) (*Broker, error) {
+	if cfg.Handler == nil {
+		return nil, errors.New("broker: no Handler")
+	}
+	for _, limit := range []struct {
+		name     string
+		value    *int
+		standard int
+		most     int
+	}{
+		{"MaxPayload", &cfg.MaxPayload, 128 << 10, 200 << 20},
+		{"MaxTopic", &cfg.MaxTopic, 256, math.MaxUint16},
+		{"MaxSlashes", &cfg.MaxSlashes, 7, math.MaxUint16},
+		{"MaxFilters", &cfg.MaxFilters, 8, math.MaxInt32},
+		{"MaxSubscriptions", &cfg.MaxSubscriptions, 50, math.MaxInt32},
+		{"MaxInflight", &cfg.MaxInflight, 100, 65_000},
+		{"MaxRetained", &cfg.MaxRetained, 10_000, math.MaxInt32},
+		{"QueueMessages", &cfg.QueueMessages, 1024, math.MaxInt32},
+		{"QueueBytes", &cfg.QueueBytes, 8 << 20, math.MaxInt32},
+	} {
+		*limit.value = cmp.Or(*limit.value, limit.standard)
+		if *limit.value < 0 || *limit.value > limit.most {
+			return nil, fmt.Errorf("broker: %s is %d; it must be between 1 and %d", limit.name, *limit.value, limit.most)
+		}
+	}
+	cfg.SessionExpiry = cmp.Or(cfg.SessionExpiry, time.Hour)
+	cfg.MinKeepAlive = cmp.Or(cfg.MinKeepAlive, 30*time.Second)
+	cfg.MaxKeepAlive = cmp.Or(cfg.MaxKeepAlive, 1200*time.Second)
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
+	if cfg.SessionExpiry < 0 || cfg.ConnectTimeout < 0 || cfg.MinKeepAlive < time.Second ||
+		cfg.MaxKeepAlive < cfg.MinKeepAlive || cfg.MaxKeepAlive > math.MaxUint16*time.Second {
+		return nil, errors.New("broker: a duration is out of range")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Broker{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		index:     index{exact: map[string][]subscriber{}},
+		closed:    make(chan struct{}),
+		listeners: map[net.Listener]struct{}{},
+		sockets:   map[*Client]struct{}{},
+		clients:   map[string]*Client{},
+		sessions:  map[string]*session{},
+		wills:     map[string]*time.Timer{},
+		retained:  map[string]*Message{},
+	}, nil
+}
+
+// Serve accepts connections on l until Close, then returns nil, or until l
+// fails for good. It closes l. Several listeners may be served at once.
+func (b *Broker) Serve(l net.Listener) error {
+	b.mu.Lock()
+	if b.closing() {
+		b.mu.Unlock()
+		return l.Close()
+	}
+	b.listeners[l] = struct{}{}
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.listeners, l)
+		b.mu.Unlock()
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			b.log.Warn("listener did not close", "addr", l.Addr(), "err", err)
+		}
+	}()
+	wait := 5 * time.Millisecond
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 5 * time.Millisecond
+			b.start(conn)
+		case b.closing():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept: %w", err)
+		default:
+			// Out of file descriptors, or a connection that was gone before it
+			// was accepted: nothing that ends a server.
+			b.log.Warn("connection not accepted", "addr", l.Addr(), "err", err, "retry", wait)
+			select {
+			case <-time.After(wait):
+			case <-b.closed:
+			}
+			wait = min(2*wait, time.Second)
+		}
+	}
+}
+
+func (b *Broker) closing() bool {
+	select {
+	case <-b.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// start serves one connection on its own goroutine.
+func (b *Broker) start(conn net.Conn) {
+	c := newClient(b, conn)
+	b.mu.Lock()
+	if b.closing() {
+		b.mu.Unlock()
+		c.close()
+		return
+	}
+	b.sockets[c] = struct{}{}
+	b.connections.Add(1)
+	b.mu.Unlock()
+	go func() {
+		defer b.connections.Done()
+		c.run()
+		b.mu.Lock()
+		delete(b.sockets, c)
+		b.mu.Unlock()
+	}()
+}
+
+// Publish sends a message to all its subscribers. It never waits for a client.
+func (b *Broker) Publish(m Message) {
+	if m.Retain {
+		b.retain(m)
+	}
+	b.route(m, "")
+}
+
+// route delivers a message to its subscribers. from is the client id that
+// published it, for the subscriptions that do not want their own; empty if it
+// was the server.
+func (b *Broker) route(m Message, from string) {
+	subscribers := b.index.match(m.Topic)
+	if len(subscribers) == 0 {
+		return
+	}
+	e := &copies{message: &m, now: b.cfg.Now()}
+	if m.expired(e.now) {
+		return
+	}
+	for _, sub := range subscribers {
+		if sub.options.noLocal && from != "" && sub.session.id == from {
+			continue
+		}
+		// What the queue could not take has been counted where it happened.
+		_ = sub.session.deliver(e, min(m.QoS, sub.options.qos), m.Retain && sub.options.retainAsPublished && sub.session.version == 5, nil)
+	}
+}
+
+// retain stores a message for those who will subscribe to its topic, or forgets
+// the stored one if the payload is empty. It reports false if there is no room.
+func (b *Broker) retain(m Message) bool {
+	b.retainedMu.Lock()
+	defer b.retainedMu.Unlock()
+	if len(m.Payload) == 0 {
+		delete(b.retained, m.Topic)
+		return true
+	}
+	if _, have := b.retained[m.Topic]; !have && len(b.retained) >= b.cfg.MaxRetained {
+		return false
+	}
+	b.retained[m.Topic] = &m
+	return true
+}
+
+// retainedAt returns the message stored for a topic, or nil.
+func (b *Broker) retainedAt(topic string) *Message {
+	b.retainedMu.RLock()
+	m := b.retained[topic]
+	b.retainedMu.RUnlock()
+	if m == nil || !m.expired(b.cfg.Now()) {
+		return m
+	}
+	b.retainedMu.Lock()
+	defer b.retainedMu.Unlock()
+	if b.retained[topic] == m {
+		delete(b.retained, topic)
+	}
+	return nil
+}
+
+// HasSubscribers reports whether a message on topic would go to anybody, stored
+// sessions of clients that are away included.
+func (b *Broker) HasSubscribers(topic string) bool { return b.index.has(topic) }
+
+// Clients returns how many clients are connected.
+func (b *Broker) Clients() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.clients)
+}
+
+// Stats returns the counters of this moment.
+func (b *Broker) Stats() Stats {
+	s := Stats{
+		Subscriptions: b.index.subscriptions(),
+		Accepted:      b.stats.accepted.Load(),
+		Refused:       b.stats.refused.Load(),
+		MessagesIn:    b.stats.in.Load(),
+		MessagesOut:   b.stats.out.Load(),
+		Dropped:       b.stats.dropped.Load(),
+		CutOff:        b.stats.cutOff.Load(),
+	}
+	b.mu.Lock()
+	s.Connections, s.Sessions = len(b.clients), len(b.sessions)
+	b.mu.Unlock()
+	b.retainedMu.RLock()
+	s.Retained = len(b.retained)
+	b.retainedMu.RUnlock()
+	return s
+}
+
+// Close ends the listeners, then every connection: what is queued is written,
+// MQTT 5 clients get DISCONNECT 0x8B, sockets are closed. It returns when all
+// connections have ended and all Handler calls have returned, or, with ctx's
+// error, when ctx is done; sockets are then closed whatever they hold. Stored
+// sessions are gone. Close may be called again.
+func (b *Broker) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if !b.closing() {
+		close(b.closed)
+	}
+	for l := range b.listeners {
+		// Serve, which shares the closing, reports what goes wrong.
+		_ = l.Close()
+	}
+	sockets := make([]*Client, 0, len(b.sockets))
+	for c := range b.sockets {
+		sockets = append(sockets, c)
+	}
+	for id, timer := range b.wills {
+		timer.Stop()
+		delete(b.wills, id)
+	}
+	b.mu.Unlock()
+
+	for _, c := range sockets {
+		c.end(ServerInitiated, codeShuttingDown)
+	}
+	ended := make(chan struct{})
+	go func() {
+		b.connections.Wait()
+		close(ended)
+	}()
+	var err error
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+		for _, c := range sockets {
+			c.close()
+		}
+	}
+	b.mu.Lock()
+	sessions := b.sessions
+	b.sessions = map[string]*session{}
+	b.mu.Unlock()
+	for _, s := range sessions {
+		s.finish()
+	}
+	return err
+}
+
+// claim makes c the connection of its client id. It ends the one that has it
+// and waits until that has said good-bye to the Handler.
+func (b *Broker) claim(c *Client) error {
+	for {
+		b.mu.Lock()
+		if b.closing() {
+			b.mu.Unlock()
+			return &protocolError{codeShuttingDown, ServerInitiated, "server is shutting down"}
+		}
+		old := b.clients[c.id]
+		if old == nil {
+			b.clients[c.id] = c
+			if timer := b.wills[c.id]; timer != nil {
+				timer.Stop()
+				delete(b.wills, c.id)
+			}
+			b.mu.Unlock()
+			return nil
+		}
+		b.mu.Unlock()
+		old.end(DuplicateClientID, codeTakenOver)
+		<-old.done
+	}
+}
+
+// open returns the session of a client that holds its client id, and whether
+// it is one that was there before.
+func (b *Broker) open(id string, version byte, clean bool) (s *session, present bool) {
+	b.mu.Lock()
+	old := b.sessions[id]
+	if old != nil && !clean && old.version == version && b.cfg.Now().Before(old.expires) {
+		b.mu.Unlock()
+		return old, true
+	}
+	s = &session{broker: b, id: id, version: version}
+	b.sessions[id] = s
+	b.mu.Unlock()
+	if old != nil {
+		old.finish()
+	}
+	return s, false
+}
+
+// release gives back what claim and open took. The session is forgotten if it
+// is over.
+func (b *Broker) release(c *Client, over bool) {
+	if over {
+		c.session.finish()
+	}
+	b.mu.Lock()
+	if over && b.sessions[c.id] == c.session {
+		delete(b.sessions, c.id)
+	}
+	delete(b.clients, c.id)
+	b.mu.Unlock()
+	close(c.done)
+}
+
+// expire ends a stored session, unless its client has come back.
+func (b *Broker) expire(s *session) {
+	b.mu.Lock()
+	if b.sessions[s.id] != s || b.clients[s.id] != nil {
+		b.mu.Unlock()
+		return
+	}
+	delete(b.sessions, s.id)
+	b.mu.Unlock()
+	s.finish()
+}

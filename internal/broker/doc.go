@@ -1,0 +1,36 @@
+// Package broker is an MQTT server for devices: MQTT 3.1.1 and 5 over any
+// net.Listener. It keeps sessions and subscriptions, delivers messages, and
+// asks its owner, a Handler, who may do what. It knows no job.
+//
+// # The life of a connection
+//
+//	accept ── CONNECT ── older connection of the same client id ended ── CONNACK
+//	                                                                        │
+//	                                                             Handler.Connected
+//	                                                                        │
+//	  packets: Handler.AllowSubscribe, Subscribed, Publish, Unsubscribed ◄──┤
+//	                                                                        │
+//	  DISCONNECT, error, silence, take-over, Client.Disconnect, Close ──────┘
+//	        │
+//	      will ── Handler.Disconnected ── the next connection of the client id
+//
+// Calls for one client id never overlap: Disconnected of a connection has
+// returned before Connected of the next begins.
+//
+// # The way out
+//
+// Nothing that sends ever waits for a client. Every connection holds a bounded
+// queue of encoded packets, emptied by a goroutine that exists only while there
+// is something to write; an idle connection costs one goroutine and a small
+// read buffer. A client that falls behind by more than the queue is cut off and
+// counted, never waited for and never sent a stream with silent holes.
+// Messages to one client leave in the order of the Publish and Deliver calls
+// within a QoS. QoS 1 messages above the client's receive maximum wait for its
+// acknowledgements, and those of a persistent session for its return.
+//
+// # What differs from the MQTT standard
+//
+// What AWS IoT Core does (broker spec §2.2): QoS 0 and 1 only; "a/#" does not
+// match "a"; retained messages are sent for filters without wildcards only; the
+// newest connection of a client id wins. Shared subscriptions are refused.
+package broker

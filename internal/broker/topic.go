@@ -1,0 +1,37 @@
+package broker
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// validTopic reports whether topic may be published to: not empty, valid
+// UTF-8 without NUL, and without wildcards. Limits are not looked at.
+func validTopic(topic string) bool {
+	return topic != "" && !strings.ContainsAny(topic, "+#\x00") && utf8.ValidString(topic)
+}
+
+// validFilter reports whether filter may be subscribed to: not empty, valid
+// UTF-8 without NUL, "+" only as a whole level and "#" only as the last one.
+// Limits are not looked at.
+func validFilter(filter string) bool {
+	if filter == "" || strings.IndexByte(filter, 0) >= 0 || !utf8.ValidString(filter) {
+		return false
+	}
+	for rest, more := filter, true; more; {
+		var level string
+		level, rest, more = strings.Cut(rest, "/")
+		switch {
+		case level == "+", level == "#" && !more:
+		case strings.ContainsAny(level, "+#"):
+			return false
+		}
+	}
+	return true
+}
+
+// hasWildcard reports whether a valid filter matches more than one topic.
+func hasWildcard(filter string) bool { return strings.ContainsAny(filter, "+#") }
+
+// shared reports whether filter asks for a shared subscription.
+func shared(filter string) bool { return strings.HasPrefix(filter, "$share/") || filter == "$share" }
