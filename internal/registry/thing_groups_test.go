@@ -337,3 +337,34 @@ func TestMembers(t *testing.T) {
 		f.refused(err, iot.InvalidRequest, "nextToken")
 	}
 }
+
+// A hierarchy of many empty groups is looked at in pieces: pages may be empty before the last.
+func TestMembersOfManyEmptyGroups(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Limits{})
+	root := f.group("root", "")
+	f.must(f.store.Update(t.Context(), func(tx store.Tx) error {
+		for i := range 2*groupsPerPage + 1 {
+			name := fmt.Sprintf("g%04d", i)
+			if err := tx.InsertGroup(&iot.Group{Name: iot.GroupName(name), UUID: name, Parent: root.ID, Version: 1, CreatedAt: 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	f.thing("lamp")
+	f.must(f.join("lamp", iot.GroupName(fmt.Sprintf("g%04d", 2*groupsPerPage))))
+	pages, things := 0, 0
+	for page := (iot.Page{Limit: 10}); ; pages++ {
+		names, next, err := f.Members(t.Context(), "root", true, page)
+		f.must(err)
+		things += len(names)
+		if next == "" {
+			break
+		}
+		page.Cursor = next
+	}
+	if pages < 2 || things != 1 {
+		t.Errorf("%d things after %d pages", things, pages)
+	}
+}
