@@ -1,0 +1,83 @@
+"""A job carried out by AWS's own device SDK for Python (awsiotsdk) over MQTT.
+
+The API is found by AWS's own variables, the devices' listener by DROVER_MQTT (mqtt://HOST:PORT).
+Registers a thing, creates a job, and plays its device the way AWS's samples do: subscribe to
+next-job notices, start, report, finish. Exits with 0 once the job is COMPLETED.
+"""
+import concurrent.futures
+import os
+import sys
+import uuid
+from urllib.parse import urlparse
+
+import boto3
+from awscrt import io, mqtt
+from awsiot import iotjobs
+
+TIMEOUT = 20
+
+iot = boto3.client("iot")
+name = "sdk-" + uuid.uuid4().hex[:8]
+job = name + "-job"
+arn = iot.create_thing(thingName=name)["thingArn"]
+
+address = urlparse(os.environ["DROVER_MQTT"])
+group = io.EventLoopGroup(1)
+bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
+connection = mqtt.Connection(
+    client=mqtt.Client(bootstrap), host_name=address.hostname, port=address.port, client_id=name, clean_session=True, keep_alive_secs=60)
+connection.connect().result(TIMEOUT)
+jobs = iotjobs.IotJobsClient(connection)
+AT_LEAST_ONCE = mqtt.QoS.AT_LEAST_ONCE
+
+
+def request(publish, call, subscriptions, arguments):
+    """Publishes a request and returns the accepted answer."""
+    answer = concurrent.futures.Future()
+    for subscribe, of, accepted in subscriptions:
+        subscribed, _ = subscribe(of, AT_LEAST_ONCE, answer.set_result if accepted else lambda e: answer.set_exception(RuntimeError(f"{e.code}: {e.message}")))
+        subscribed.result(TIMEOUT)
+    publish(call(**arguments), AT_LEAST_ONCE).result(TIMEOUT)
+    return answer.result(TIMEOUT)
+
+
+notices = []
+arrived = [concurrent.futures.Future(), concurrent.futures.Future()]
+
+
+def on_next(event):
+    notices.append(event)
+    arrived[len(notices) - 1].set_result(event)
+
+
+subscribed, _ = jobs.subscribe_to_next_job_execution_changed_events(
+    iotjobs.NextJobExecutionChangedSubscriptionRequest(thing_name=name), AT_LEAST_ONCE, on_next)
+subscribed.result(TIMEOUT)
+
+iot.create_job(jobId=job, targets=[arn], document='{"operation":"reboot"}')
+notice = arrived[0].result(TIMEOUT)
+assert notice.execution.job_id == job and notice.execution.job_document == {"operation": "reboot"}, notice
+
+of = iotjobs.StartNextPendingJobExecutionSubscriptionRequest(thing_name=name)
+started = request(
+    jobs.publish_start_next_pending_job_execution, iotjobs.StartNextPendingJobExecutionRequest,
+    [(jobs.subscribe_to_start_next_pending_job_execution_accepted, of, True),
+     (jobs.subscribe_to_start_next_pending_job_execution_rejected, of, False)],
+    dict(thing_name=name, client_token="start"))
+assert started.execution.job_id == job and started.execution.status == "IN_PROGRESS" and started.client_token == "start", started
+
+of = iotjobs.UpdateJobExecutionSubscriptionRequest(thing_name=name, job_id=job)
+updated = request(
+    jobs.publish_update_job_execution, iotjobs.UpdateJobExecutionRequest,
+    [(jobs.subscribe_to_update_job_execution_accepted, of, True),
+     (jobs.subscribe_to_update_job_execution_rejected, of, False)],
+    dict(thing_name=name, job_id=job, status="SUCCEEDED", expected_version=started.execution.version_number,
+         include_job_execution_state=True, status_details={"result": "rebooted"}, client_token="end"))
+assert updated.execution_state.status == "SUCCEEDED", updated
+
+notice = arrived[1].result(TIMEOUT)
+assert notice.execution is None, notice
+connection.disconnect().result(TIMEOUT)
+status = iot.describe_job(jobId=job)["job"]["status"]
+assert status == "COMPLETED", status
+print("ok", file=sys.stderr)
