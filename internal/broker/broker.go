@@ -62,10 +62,11 @@ type Handler interface {
 	// Publish decides about a client's PUBLISH that keeps the broker's limits, or
 	// about its will. The payload is the Handler's to keep.
 	Publish(c *Client, m Message) Verdict
-	// Subscribed is called after a SUBSCRIBE with the filters that were granted,
-	// if any, before any message for them is sent.
+	// Subscribed is called after the answer to a SUBSCRIBE with the filters that
+	// were granted, if any.
 	Subscribed(c *Client, filters []string)
-	// Unsubscribed is called after an UNSUBSCRIBE. A session's end is not one.
+	// Unsubscribed is called after the answer to an UNSUBSCRIBE. A session's end
+	// is not one.
 	Unsubscribed(c *Client, filters []string)
 }
 
@@ -496,10 +497,11 @@ func (b *Broker) release(c *Client, over bool) {
 	close(c.done)
 }
 
-// expire ends a stored session, unless its client has come back.
-func (b *Broker) expire(s *session) {
+// expire ends a stored session at the end of an absence, unless its client has
+// come back meanwhile.
+func (b *Broker) expire(s *session, expires time.Time) {
 	b.mu.Lock()
-	if b.sessions[s.id] != s || b.clients[s.id] != nil {
+	if b.sessions[s.id] != s || b.clients[s.id] != nil || !s.stale(expires) {
 		b.mu.Unlock()
 		return
 	}

@@ -78,6 +78,14 @@ func (e *copies) packet(version, qos byte, retain bool, id uint16) []byte {
 // deliver sends a message, or keeps it for later if it is QoS 1. A QoS 0
 // message with a client named goes to that connection only.
 func (s *session) deliver(e *copies, qos byte, retain bool, only *Client) error {
+	err := s.accept(e, qos, retain, only)
+	if err != nil && !errors.Is(err, ErrOffline) {
+		s.broker.stats.dropped.Add(1)
+	}
+	return err
+}
+
+func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.client
@@ -97,7 +105,6 @@ func (s *session) deliver(e *copies, qos byte, retain bool, only *Client) error 
 		return nil
 	}
 	if len(s.waiting) >= s.broker.cfg.QueueMessages {
-		s.broker.stats.dropped.Add(1)
 		if c != nil {
 			c.cutOff()
 		}
@@ -157,6 +164,7 @@ func (s *session) sendWaiting() {
 		o.id = s.nextID()
 		packet, _ := encodePublish(o.message, s.version, 1, o.retain, false, o.id, now)
 		if err := c.sendMessage(packet); errors.Is(err, ErrTooLarge) {
+			s.broker.stats.dropped.Add(1)
 			continue
 		}
 		s.inflight = append(s.inflight, o) // sent again on resume if the connection has just ended
@@ -176,7 +184,7 @@ func (s *session) attach(c *Client, connack []byte, expiry time.Duration) {
 		s.timer = nil
 	}
 	s.client, s.expiry = c, expiry
-	if err := c.send(connack); err != nil {
+	if err := c.welcome(connack); err != nil {
 		return // the connection has ended already; its goroutine finds out
 	}
 	now := s.broker.cfg.Now()
@@ -186,9 +194,11 @@ func (s *session) attach(c *Client, connack []byte, expiry time.Duration) {
 			continue
 		}
 		packet, _ := encodePublish(o.message, s.version, 1, o.retain, true, o.id, now)
-		if err := c.sendMessage(packet); !errors.Is(err, ErrTooLarge) {
-			kept = append(kept, o)
+		if err := c.sendMessage(packet); errors.Is(err, ErrTooLarge) {
+			s.broker.stats.dropped.Add(1)
+			continue
 		}
+		kept = append(kept, o)
 	}
 	clear(s.inflight[len(kept):])
 	s.inflight = kept
@@ -203,8 +213,9 @@ func (s *session) detach() (over bool) {
 	if s.expiry == 0 {
 		return true
 	}
-	s.expires = s.broker.cfg.Now().Add(s.expiry)
-	s.timer = time.AfterFunc(s.expiry, func() { s.broker.expire(s) })
+	expires := s.broker.cfg.Now().Add(s.expiry)
+	s.expires = expires
+	s.timer = time.AfterFunc(s.expiry, func() { s.broker.expire(s, expires) })
 	return false
 }
 
@@ -241,6 +252,21 @@ func (s *session) subscribe(filter string, o options, limit int) (existed, ok bo
 	s.mu.Unlock()
 	s.broker.index.add(filter, s, o)
 	return existed, true
+}
+
+// keptFor returns how long the session outlives its connection.
+func (s *session) keptFor() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expiry
+}
+
+// stale reports whether the session is waiting for its client since the absence
+// that was to end at expires.
+func (s *session) stale(expires time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client == nil && s.expires.Equal(expires)
 }
 
 func (s *session) unsubscribe(filter string) {

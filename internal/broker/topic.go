@@ -35,3 +35,19 @@ func hasWildcard(filter string) bool { return strings.ContainsAny(filter, "+#") 
 
 // shared reports whether filter asks for a shared subscription.
 func shared(filter string) bool { return strings.HasPrefix(filter, "$share/") || filter == "$share" }
+
+// withinLimits reports whether a topic or filter has at most maxBytes bytes and
+// maxSlashes slashes. The first three levels of a Basic Ingest topic,
+// "$aws/rules/{rule}/", do not count (spec §2.20).
+func withinLimits(topic string, maxBytes, maxSlashes int) bool {
+	if rest, ok := strings.CutPrefix(topic, "$aws/rules/"); ok {
+		if _, rest, ok = strings.Cut(rest, "/"); ok {
+			topic = rest
+		}
+	}
+	return len(topic) <= maxBytes && strings.Count(topic, "/") <= maxSlashes
+}
+
+// reserved reports whether a topic or client id belongs to the server (spec
+// §2.3, §2.18).
+func reserved(name string) bool { return strings.HasPrefix(name, "$") }
