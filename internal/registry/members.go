@@ -30,48 +30,56 @@ func (r *Registry) ChangeGroups(ctx context.Context, m iot.MembershipChange) err
 		if err != nil {
 			return err
 		}
-		current, left, err := r.leave(c, thing, current, m.Remove)
+		leaving, remaining, err := split(c, current, m.Remove)
 		if err != nil {
 			return err
 		}
-		if err := r.join(c, thing, current, m.Add); err != nil {
+		// First in, then out: a thing that moves below a group that a job targets is of that
+		// group all the time, and the engine can see it.
+		if err := r.join(c, thing, remaining, m.Add); err != nil {
 			return err
 		}
-		if left {
-			return r.jobs.Left(c.Tx, c.now, thing, c.actor)
-		}
-		return nil
+		return r.leave(c, thing, leaving)
 	})
 }
 
-// leave ends the thing's memberships in the named groups. It returns the groups that
-// remain of current and whether any membership ended.
-func (r *Registry) leave(c *change, thing *iot.Thing, current []*iot.Group, names []iot.GroupName) (remaining []*iot.Group, left bool, err error) {
+// split divides the groups that a thing is in into those that are named and the others.
+// Names of groups that it is not in must exist, too.
+func split(rd store.GroupReader, current []*iot.Group, names []iot.GroupName) (named, others []*iot.Group, err error) {
+	others = current
 	for _, name := range names {
-		g, err := groupByName(c, name)
+		g, err := groupByName(rd, name)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
-		i := indexOf(current, g)
-		if i < 0 {
-			continue
+		if i := indexOf(others, g); i >= 0 {
+			named, others = append(named, others[i]), slices.Delete(others, i, i+1)
 		}
+	}
+	return named, others, nil
+}
+
+// leave ends the thing's memberships in groups that it is in.
+func (r *Registry) leave(c *change, thing *iot.Thing, groups []*iot.Group) error {
+	if len(groups) == 0 {
+		return nil
+	}
+	for _, g := range groups {
 		m, err := c.Member(g.ID, thing.ID)
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 		if err := r.jobs.Leaving(c.Tx, c.now, thing, g, c.actor); err != nil {
-			return nil, false, err
+			return err
 		}
 		if _, err := c.DeleteMember(g.ID, thing.ID); err != nil {
-			return nil, false, err
+			return err
 		}
 		if err := c.record(iot.MemberGone, memberEvent(g, thing, m.Seq)); err != nil {
-			return nil, false, err
+			return err
 		}
-		current, left = slices.Delete(current, i, i+1), true
 	}
-	return current, left, nil
+	return r.jobs.Left(c.Tx, c.now, thing, c.actor)
 }
 
 // join makes the thing, which is in current, a member of the named groups, too.
