@@ -136,7 +136,7 @@ func TestSlowPacket(t *testing.T) {
 		defer c.close()
 		go func() {
 			for range 4 {
-				time.Sleep(4 * time.Second) // of the bubble's clock
+				<-time.After(4 * time.Second)
 				more <- struct{}{}
 			}
 		}()

@@ -27,9 +27,10 @@ type Display struct {
 	bar     *progressbar.ProgressBar
 	total   int
 	started time.Time
-	drawn   time.Time
-	ended   int64
-	rate    float64 // executions ended per second, smoothed
+	moving  time.Time // when the first executions ended, or not long before
+	drawn   time.Time // the last time
+	ended   int64     // by then
+	rate    float64   // executions ended per second, smoothed
 }
 
 // NewDisplay returns a display that writes to w. Whether that is a terminal is
@@ -85,13 +86,14 @@ func (d *Display) draw(p Progress, total int) {
 			progressbar.OptionSetPredictTime(false),
 			progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionShowDescriptionAtLineEnd(),
+			progressbar.OptionSetSpinnerChangeInterval(0), // it turns as it is drawn; else a goroutine would outlive it
 		)
 	}
+	d.bar.Describe(d.line(p, total)) // first: a bar that becomes full is drawn a last time
 	if total > 0 {
 		// Its error says that the number exceeds the total, which it does not.
 		_ = d.bar.Set64(min(p.Ended(), int64(total)))
 	}
-	d.bar.Describe(d.line(p, total))
 }
 
 // measure renews the rate.
@@ -101,10 +103,11 @@ func (d *Display) measure(ended int64, now time.Time) {
 		return
 	}
 	current := float64(ended-d.ended) / seconds
-	weight := 1 - math.Exp(-seconds/rateSpan.Seconds())
 	if d.ended == 0 {
-		weight = 1 // nothing to smooth with
+		d.moving = d.drawn
 	}
+	// A plain average until there is enough to smooth.
+	weight := max(1-math.Exp(-seconds/rateSpan.Seconds()), seconds/now.Sub(d.moving).Seconds())
 	d.rate += weight * (current - d.rate)
 	d.drawn, d.ended = now, ended
 }
