@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -16,17 +17,17 @@ import (
 	"drover/internal/fleetsim"
 )
 
-// apiFlags say which server a tool talks to: the one of a data folder on this machine,
-// or any other by URL and the usual AWS variables.
+// apiFlags say which server a tool talks to: any by URL and the usual AWS variables, or
+// the one of a data folder on this machine.
 type apiFlags struct {
 	Data        string `help:"Data folder of a server on this machine, for its addresses and key." default:"./drover-data" type:"path" placeholder:"DIR"`
-	EndpointURL string `name:"endpoint-url" help:"URL of the API of another server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY then." env:"DROVER_ENDPOINT_URL,AWS_ENDPOINT_URL" placeholder:"URL"`
-	Region      string `help:"AWS region to sign for, with --endpoint-url." env:"DROVER_REGION,AWS_REGION" default:"us-east-1"`
+	EndpointURL string `name:"endpoint-url" help:"URL of the API of another server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY then. Without it, and without a server on the data folder, AWS_ENDPOINT_URL is used." placeholder:"URL"`
+	Region      string `help:"AWS region to sign for, with an endpoint URL." env:"DROVER_REGION,AWS_REGION" default:"us-east-1"`
 }
 
 // api is a server as a client sees it.
 type api struct {
-	url, mqtt string
+	url, mqtt string // mqtt may be unknown, ""
 	key       auth.Key
 	region    string
 }
@@ -35,21 +36,46 @@ func (f *apiFlags) api() (api, error) {
 	a := api{url: f.EndpointURL, region: f.Region}
 	if a.url == "" {
 		at, err := readEndpoints(f.Data)
-		if err != nil {
+		if err == nil {
+			return f.local(at)
+		}
+		if a.url = os.Getenv("AWS_ENDPOINT_URL"); a.url == "" {
 			return a, err
 		}
-		a.url, a.mqtt = at.api(), cmp.Or(at.MQTT, at.MQTTS)
-		if a.region, err = readRegion(f.Data); err != nil {
-			return a, err
-		}
-		a.key, err = auth.LoadKey(f.Data)
-		return a, err
 	}
 	a.key = auth.Key{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}
 	if a.key.AccessKeyID == "" || a.key.SecretAccessKey == "" {
-		return a, errors.New("--endpoint-url needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+		return a, fmt.Errorf("%s needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment", a.url)
 	}
 	return a, nil
+}
+
+// local is the server that runs on the data folder.
+func (f *apiFlags) local(at endpoints) (a api, err error) {
+	a.url, a.mqtt = at.api(), cmp.Or(at.MQTT, at.MQTTS)
+	if a.region, err = readRegion(f.Data); err != nil {
+		return a, err
+	}
+	a.key, err = auth.LoadKey(f.Data)
+	return a, err
+}
+
+// devices returns the URL where devices connect, asking the server if need be.
+func (a *api) devices(ctx context.Context) (string, error) {
+	if a.mqtt != "" {
+		return a.mqtt, nil
+	}
+	var out struct {
+		Address string `json:"endpointAddress"`
+	}
+	if err := a.call(ctx, http.MethodGet, "/endpoint?endpointType=iot%3AData-ATS", nil, &out); err != nil {
+		return "", fmt.Errorf("ask where devices connect (or say --mqtt-url): %w", err)
+	}
+	scheme := "mqtts://"
+	if strings.HasPrefix(a.url, "http://") {
+		scheme = "mqtt://"
+	}
+	return scheme + out.Address, nil
 }
 
 type importCmd struct {
@@ -99,7 +125,7 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 
 type fleetCmd struct {
 	apiFlags
-	MQTTURL    string        `name:"mqtt-url" help:"Where the devices connect, mqtt://HOST:PORT or mqtts://HOST:PORT; default: as the data folder's server says." placeholder:"URL"`
+	MQTTURL    string        `name:"mqtt-url" help:"Where the devices connect, mqtt://HOST:PORT or mqtts://HOST:PORT; default: where the server says." placeholder:"URL"`
 	Things     int           `help:"How many devices." default:"100"`
 	Prefix     string        `help:"First part of the devices' names." default:"device"`
 	Group      string        `help:"Group to register the devices in." default:"fleet"`
@@ -121,9 +147,6 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	if c.MQTTURL != "" {
 		a.mqtt = c.MQTTURL
 	}
-	if a.mqtt == "" {
-		return errors.New("--mqtt-url is needed with --endpoint-url")
-	}
 	if c.Things < 1 {
 		return errors.New("--things: at least one")
 	}
@@ -137,8 +160,12 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 			return fmt.Errorf("register the devices: %w", err)
 		}
 	}
+	devices, err := a.devices(ctx)
+	if err != nil {
+		return err
+	}
 	cfg := fleetsim.Config{
-		Endpoint: a.mqtt, Things: names, Duration: c.Duration, Executions: c.Executions, Idle: c.Idle, Seed: c.Seed,
+		Endpoint: devices, Things: names, Duration: c.Duration, Executions: c.Executions, Idle: c.Idle, Seed: c.Seed,
 		Success: c.Success, ProtocolVersion: 4,
 	}
 	if c.Success == 0 {
