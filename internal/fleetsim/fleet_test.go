@@ -61,6 +61,8 @@ func TestLife(t *testing.T) {
 			cfg.ProtocolVersion = version
 			cfg.Idle = 10 * time.Millisecond
 			s := play(t, cfg)
+			b.mu.Lock()
+			defer b.mu.Unlock()
 
 			wantRequests := []string{
 				"start-next", "j1/update IN_PROGRESS", "j1/update IN_PROGRESS", "j1/update SUCCEEDED",
@@ -69,7 +71,7 @@ func TestLife(t *testing.T) {
 			}
 			// The notify-next after the end of j1 may arrive while start-next is under
 			// way, and the one after j2 names nothing: no further request.
-			if got := b.log(); !slices.Equal(got, wantRequests) {
+			if got := b.logLocked(); !slices.Equal(got, wantRequests) {
 				t.Errorf("requests:\n%q, want\n%q", got, wantRequests)
 			}
 			wantFilters := []string{
@@ -131,6 +133,8 @@ func TestFailure(t *testing.T) {
 	if s := play(t, cfg); s.Failed != 1 || s.Succeeded != 0 {
 		t.Errorf("summary:\n%s", s)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	last := b.requests[3] // after start-next and two reports
 	if details, ok := last.body["statusDetails"].(map[string]any); last.body["status"] != "FAILED" || !ok || details["reason"] == nil {
 		t.Errorf("result: %v", last.body)
@@ -188,7 +192,9 @@ func TestTrouble(t *testing.T) {
 				cfg.RequestTimeout = 200 * time.Millisecond
 			}
 			s := play(t, cfg)
-			if got := b.log(); !slices.Equal(got, test.requests) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if got := b.logLocked(); !slices.Equal(got, test.requests) {
 				t.Errorf("requests:\n%q, want\n%q", got, test.requests)
 			}
 			if b.connects != test.connects {
@@ -252,6 +258,8 @@ func TestEveryExecutionEndsOnce(t *testing.T) {
 	cfg.RequestTimeout = 300 * time.Millisecond
 	cfg.Idle = 700 * time.Millisecond
 	s := play(t, cfg)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 
 	var succeeded, failed, neverStarted int64
 	for _, e := range b.all {

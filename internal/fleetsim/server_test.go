@@ -259,6 +259,10 @@ func (b *broker) publish(topic string, answer map[string]any) {
 func (b *broker) log() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.logLocked()
+}
+
+func (b *broker) logLocked() []string {
 	var out []string
 	for _, r := range b.requests {
 		out = append(out, r.String())
