@@ -283,6 +283,10 @@ func (t *tx) write(query string, n int, bind func(i int, a *args), affected func
 	return t.failing(t.c.write(query, n, bind, affected))
 }
 
+func (t *tx) insert(query string, n int, bind func(i int, a *args)) error {
+	return t.failing(t.c.insert(query, n, bind))
+}
+
 func (t *tx) exec(query string, values ...any) (int, error) {
 	n, err := t.c.exec(query, values...)
 	return n, t.failing(err)

@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"zombiezen.com/go/sqlite"
 )
 
 // This file holds what is SQLite's own: how a file is opened and locked, how a
-// transaction begins, and which errors mean what. Bulk statements need no form of their
-// own: SQLite runs in this process, so that a loop over a prepared statement is as fast
-// as it gets. The tables are in migrations.
+// transaction begins, which errors mean what, and the form of bulk statements. Those are
+// loops over a prepared statement: SQLite runs in this process. The tables are in
+// migrations.
 
 const (
 	begin     = "BEGIN IMMEDIATE" // the write lock first, so that no statement fails for it later
@@ -111,7 +113,7 @@ func openReader(path string, cacheBytes int) (*conn, error) {
 }
 
 func newConn(c *sqlite.Conn) *conn {
-	return &conn{driver: c, prepared: make(map[string]*prepared)}
+	return &conn{driver: c, prepared: make(map[string]*prepared), many: make(map[string]string)}
 }
 
 func pragmas(c *sqlite.Conn, settings ...string) error {
@@ -148,3 +150,26 @@ func first(c *sqlite.Conn, query string) (n int64, err error) {
 func (c *conn) inTransaction() bool { return !c.driver.AutocommitEnabled() }
 
 func (c *conn) close() error { return c.driver.Close() }
+
+// rowsAtOnce is how many rows an insertion in bulk takes with one run of its statement.
+const rowsAtOnce = 32
+
+// manyRows returns the insertion of rowsAtOnce rows for that of one.
+func (c *conn) manyRows(query string) string {
+	if many := c.many[query]; many != "" {
+		return many
+	}
+	head, tail, _ := strings.Cut(query, "VALUES (")
+	row, tail, _ := strings.Cut(tail, ")")
+	columns := strings.Count(row, "$")
+	rows := make([]string, rowsAtOnce)
+	for i := range rows {
+		params := make([]string, columns)
+		for j := range params {
+			params[j] = "$" + strconv.Itoa(i*columns+j+1)
+		}
+		rows[i] = "(" + strings.Join(params, ", ") + ")"
+	}
+	c.many[query] = head + "VALUES " + strings.Join(rows, ", ") + tail
+	return c.many[query]
+}

@@ -114,7 +114,7 @@ func (r reader) HasExecutions(thing int64) (bool, error) {
 
 // InsertExecutions implements store.ExecutionWriter.
 func (t *tx) InsertExecutions(executions []iot.Execution) error {
-	return t.write(insertExecution, len(executions), func(i int, a *args) {
+	return t.insert(insertExecution, len(executions), func(i int, a *args) {
 		e := &executions[i]
 		a.int(e.Job)
 		a.int(e.Seq)
@@ -128,7 +128,7 @@ func (t *tx) InsertExecutions(executions []iot.Execution) error {
 		a.time(e.StartedAt)
 		a.time(e.UpdatedAt)
 		a.blob(t.details(e))
-	}, nil)
+	})
 }
 
 // UpdateExecutions implements store.ExecutionWriter. store.ErrNotFound if one is absent.

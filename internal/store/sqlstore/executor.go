@@ -17,6 +17,7 @@ import (
 type conn struct {
 	driver   *sqlite.Conn
 	prepared map[string]*prepared
+	many     map[string]string // by the insertion of one row, that of many
 }
 
 type prepared struct {
@@ -108,6 +109,22 @@ func (c *conn) prepare(query string) (*sqlite.Stmt, func(), error) {
 	}
 	p.busy = true
 	return p.stmt, func() { p.busy = false }, nil
+}
+
+// insert stores n rows. The query is that of one row: VALUES with its parameters in
+// order, and perhaps an ON CONFLICT clause behind.
+func (c *conn) insert(query string, n int, bind func(i int, a *args)) error {
+	many := n / rowsAtOnce
+	err := c.write(c.manyRows(query), many, func(i int, a *args) {
+		for j := range rowsAtOnce {
+			bind(i*rowsAtOnce+j, a)
+		}
+	}, nil)
+	if err != nil {
+		return err
+	}
+	done := many * rowsAtOnce
+	return c.write(query, n-done, func(i int, a *args) { bind(done+i, a) }, nil)
 }
 
 // write runs a statement n times, each time with the arguments that bind binds. After

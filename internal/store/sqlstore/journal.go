@@ -43,7 +43,7 @@ func (t *tx) Append(records ...iot.Record) error {
 	var bad error
 	first := len(t.records)
 	t.records = append(t.records, records...)
-	err := t.write(insertRecord, len(records), func(i int, a *args) {
+	err := t.insert(insertRecord, len(records), func(i int, a *args) {
 		r := &t.records[first+i]
 		t.state.journal++
 		r.ID = t.state.journal
@@ -70,7 +70,7 @@ func (t *tx) Append(records ...iot.Record) error {
 		a.text(string(r.JobID))
 		a.int(flags)
 		a.blob(body)
-	}, nil)
+	})
 	if err == nil {
 		err = t.failing(bad)
 	}

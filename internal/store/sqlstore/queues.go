@@ -80,10 +80,10 @@ func (t *tx) SaveQueues(queues []iot.Queue) error {
 		}
 	}
 	bodies = append(bodies, len(t.buf))
-	err := t.write(saveQueue, len(full), func(i int, a *args) {
+	err := t.insert(saveQueue, len(full), func(i int, a *args) {
 		a.int(full[i].ThingID)
 		a.blob(t.buf[bodies[i]:bodies[i+1]])
-	}, nil)
+	})
 	if err != nil {
 		return err
 	}

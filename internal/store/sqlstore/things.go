@@ -157,7 +157,7 @@ func (t *tx) InsertThings(things []*iot.Thing) error {
 			ids[i] = first + int64(n)
 		}
 	}
-	err = t.write(insertThing, len(fresh), func(n int, a *args) {
+	err = t.insert(insertThing, len(fresh), func(n int, a *args) {
 		i := fresh[n]
 		a.int(ids[i])
 		a.text(string(things[i].Name))
@@ -166,7 +166,7 @@ func (t *tx) InsertThings(things []*iot.Thing) error {
 		a.text(attributes[i])
 		a.int(things[i].Version)
 		a.time(things[i].CreatedAt)
-	}, nil)
+	})
 	if err != nil {
 		return err
 	}
