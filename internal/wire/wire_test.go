@@ -472,7 +472,7 @@ func TestStatusOfTheSameErrorDiffersBetweenServices(t *testing.T) {
 			t.Errorf("%s %s: %d %v", tt.s.Name(), tt.code, e.Status, e)
 		}
 	}
-	mustPanic(t, "has no error", func() { jobsData.NewError("LimitExceededException", "") })
+	mustPanic(t, "has no error", func() { _ = jobsData.NewError("LimitExceededException", "") })
 }
 
 func mustPanic(t *testing.T, want string, f func()) {
