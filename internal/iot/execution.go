@@ -132,6 +132,20 @@ type Execution struct {
 	Version      int64 // 1 when queued, +1 on every accepted change (spec A-8)
 	Details      Details
 
+	// Of the attempts before this one, for retries and abort: how many retries each
+	// criterion has spent (a criterion of ALL counts in both), and how the thing is counted
+	// among those that have executed the job, NoStatus if it is not.
+	FailedRetries   int64
+	TimedOutRetries int64
+	Before          ExecutionStatus
+
+	// Windowed says that the job has maintenance windows: the execution may be hidden.
+	Windowed bool
+	// Deadline and StepDeadline are when the execution times out, zero for never; both only
+	// while it is IN_PROGRESS (spec §6).
+	Deadline     Time
+	StepDeadline Time
+
 	ForceCanceled bool
 	QueuedAt      Time
 	StartedAt     Time // zero until the device began
@@ -161,7 +175,15 @@ func (e *Execution) To(status ExecutionStatus, now Time) {
 	e.UpdatedAt = now
 }
 
-// Less orders a pending list: what runs before what waits, then as queued (spec §13.1).
+// DueAt returns when e times out: the earlier of its two deadlines, zero for never.
+func (e *Execution) DueAt() Time {
+	if e.Deadline == 0 || e.StepDeadline != 0 && e.StepDeadline < e.Deadline {
+		return e.StepDeadline
+	}
+	return e.Deadline
+}
+
+// less orders a pending list: what runs before what waits, then as queued (spec §13.1).
 func (e *Execution) less(o *Execution) int {
 	if e.Status != o.Status {
 		if e.Status == InProgress {

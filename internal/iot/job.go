@@ -79,18 +79,25 @@ type Job struct {
 	ReasonCode    string
 	ForceCanceled bool
 
-	Presigned       *PresignedURLConfig
-	PackageVersions []string // destinationPackageVersions, echoed
+	Config          JobConfig
+	Schedule        *Schedule         // nil: at once, without end
+	PackageVersions []string          // destinationPackageVersions, echoed
+	TemplateARN     string            // "" if none
+	Parameters      map[string]string // documentParameters
 
 	CreatedAt   Time
 	UpdatedAt   Time
 	CompletedAt Time
 
-	Phase    Phase
-	DueAt    Time   // when the loop shall look at the job again; of use only in a phase
-	Cursor   Cursor // of the rollout
-	Members  int64  // the last membership that a snapshot covers; later joins are not its business
-	Counts   Counts // things by the status of their latest execution of this job
+	Phase   Phase
+	DueAt   Time   // when the loop shall look at the job again; of use only in a phase
+	Cursor  Cursor // of the rollout
+	Pace    Pace   // of the rollout
+	Members int64  // the last membership that a snapshot covers; later joins are not its business
+	Counts  Counts // things by the status of their latest execution of this job
+	// Executed counts things by their most recent execution that ended as SUCCEEDED, FAILED,
+	// TIMED_OUT or REJECTED, also while a retry waits. Abort criteria look at it (spec §5).
+	Executed Counts
 	Document string // only where asked for
 }
 

@@ -8,7 +8,10 @@ type NewJob struct {
 	Description     string
 	Selection       Selection // "" = Snapshot
 	Namespace       string
-	Presigned       *PresignedURLConfig
+	Config          JobConfig
+	Schedule        *Schedule // StartAt and EndAt are set by the engine
+	TemplateARN     string    // "" if none; members above that are set win over the template's
+	Parameters      map[string]string
 	PackageVersions []string
 	Tags            []Tag
 	Actor           string
@@ -20,6 +23,10 @@ type JobUpdate struct {
 	Namespace   *string // if given, the job must be of it
 	Description *string
 	Presigned   *PresignedURLConfig
+	Rollout     *RolloutConfig
+	Abort       []AbortCriterion // nil: as it is
+	Timeout     *int64           // minutes
+	Retry       []RetryCriterion // nil: as it is
 	Actor       string
 }
 
