@@ -58,6 +58,19 @@ func (s ExecutionStatus) SetByDevice() bool {
 // Counts holds one number of executions per status.
 type Counts [statusCount]int64
 
+// Executed reports whether s counts as a completed execution for abort criteria (spec §5).
+func (s ExecutionStatus) Executed() bool {
+	return s == Succeeded || s == Failed || s == TimedOut || s == Rejected
+}
+
+// Class is how the thing of e is counted among those that have executed the job.
+func (e *Execution) Class() ExecutionStatus {
+	if e.Status.Executed() {
+		return e.Status
+	}
+	return e.Before
+}
+
 // Pending returns how many have not ended.
 func (c *Counts) Pending() int64 { return c[Queued] + c[InProgress] }
 
@@ -169,6 +182,9 @@ func (e *Execution) To(status ExecutionStatus, now Time) {
 	// A device that reports an end without a start has started now (spec A-23).
 	if e.StartedAt == 0 && status.SetByDevice() {
 		e.StartedAt = now
+	}
+	if status.Terminal() {
+		e.Deadline, e.StepDeadline = 0, 0
 	}
 	e.Status = status
 	e.Version++

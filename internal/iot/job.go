@@ -37,12 +37,14 @@ const (
 // Phase is the work on a job's executions that a background loop still has to do.
 type Phase string
 
-// The phases. A job is concurrent (isConcurrent) in the first two.
+// The phases.
 const (
 	PhaseNone    Phase = ""
 	PhaseRollout Phase = "rollout" // executions are created
 	PhaseCancel  Phase = "cancel"  // executions are canceled
 	PhaseDelete  Phase = "delete"  // executions are deleted, then the job
+	PhaseWindow  Phase = "window"  // devices are told that executions are shown or hidden; a rollout may follow
+	PhaseEnd     Phase = "end"     // executions are canceled because the end time has come
 )
 
 // Target is one entry of a job's targets: a thing or a group.
@@ -52,11 +54,15 @@ type Target struct {
 	GroupID int64 // internal; zero for a thing
 }
 
-// Cursor says how far a rollout has come: everything before it has its execution.
+// Cursor says how far a phase has come. Of a rollout, everything before it has its
+// execution; of a window, everything before it has been told.
 type Cursor struct {
 	Target int       `json:"target"`          // index into the job's targets
 	Group  int64     `json:"group,omitempty"` // group of that target's hierarchy being expanded
 	After  ThingName `json:"after,omitempty"` // last member of Group that was taken
+
+	Status ExecutionStatus `json:"status,omitempty"` // of a window: the executions being told
+	Seq    int64           `json:"seq,omitempty"`    // of a window: the last one that was
 }
 
 // PresignedURLConfig is kept and echoed.
@@ -90,8 +96,9 @@ type Job struct {
 	CompletedAt Time
 
 	Phase   Phase
-	DueAt   Time   // when the loop shall look at the job again; of use only in a phase
-	Cursor  Cursor // of the rollout
+	DueAt   Time   // when the loop shall look at the job again, zero for never
+	Over    bool   // the end time has come
+	Cursor  Cursor // of the phase
 	Pace    Pace   // of the rollout
 	Members int64  // the last membership that a snapshot covers; later joins are not its business
 	Counts  Counts // things by the status of their latest execution of this job
@@ -102,10 +109,19 @@ type Job struct {
 }
 
 // Concurrent is isConcurrent of spec §2.5.
-func (j *Job) Concurrent() bool { return j.Phase == PhaseRollout || j.Phase == PhaseCancel }
+func (j *Job) Concurrent() bool {
+	return j.Phase == PhaseRollout || j.Phase == PhaseCancel || j.Phase == PhaseWindow && j.RollsOut()
+}
 
-// RolledOut reports whether every target has been reached.
-func (j *Job) RolledOut() bool { return j.Phase != PhaseRollout }
+// RollsOut reports whether executions may be created now.
+func (j *Job) RollsOut() bool { return j.Status == JobInProgress && !j.Over }
+
+// Hidden reports whether the executions of j cannot be seen or started now: it is outside
+// of its maintenance windows (spec §8.4).
+func (j *Job) Hidden() bool { return j.Windowed() && j.Status == JobScheduled && !j.Over }
+
+// Windowed reports whether j has maintenance windows.
+func (j *Job) Windowed() bool { return j.Schedule != nil && len(j.Schedule.Windows) > 0 }
 
 // Processing returns the ARNs of the targets that are still being rolled out (spec §4.5).
 func (j *Job) Processing() []string {
@@ -119,15 +135,95 @@ func (j *Job) Processing() []string {
 	return arns
 }
 
-// Complete moves a snapshot job that has nothing left to do to COMPLETED and reports
-// whether it did (spec §2.3).
+// Complete moves a job that has nothing left to do to COMPLETED and reports whether it
+// did: a snapshot job that is rolled out, or any job whose end time has come, when all
+// executions have ended (spec §2.3).
 func (j *Job) Complete(now Time) bool {
-	if j.Status != JobInProgress || j.Selection != Snapshot || !j.RolledOut() || j.Counts.Pending() > 0 {
+	switch {
+	case j.Phase != PhaseNone || j.Counts.Pending() > 0:
+		return false
+	case j.Over && (j.Status == JobInProgress || j.Status == JobScheduled):
+	case j.Status == JobInProgress && j.Selection == Snapshot:
+	default:
 		return false
 	}
-	j.Status = JobCompleted
+	j.Status, j.DueAt = JobCompleted, 0
 	j.UpdatedAt, j.CompletedAt = now, now
 	return true
+}
+
+// Advance brings j in line with its schedule at now: it starts, stops for the time between
+// two windows, goes on, or comes to its end (spec §2.2 T4, T5, §2.4). started says that
+// the job starts for the first time, so that its members are those of now.
+func (j *Job) Advance(now Time) (started bool) {
+	s := j.Schedule
+	if s == nil || j.Over || j.Status != JobScheduled && j.Status != JobInProgress {
+		return false
+	}
+	if s.EndAt != 0 && now >= s.EndAt {
+		j.end(now)
+		return false
+	}
+	open := now >= s.StartAt
+	if j.Windowed() {
+		open, _ = s.WindowAt(now)
+	}
+	switch {
+	case open && j.Status == JobScheduled:
+		started = j.Pace.Began == 0
+		j.Status, j.UpdatedAt = JobInProgress, now
+		j.Phase, j.Cursor = PhaseRollout, Cursor{}
+		if j.Windowed() && !started {
+			j.Phase = PhaseWindow
+		}
+	case !open && j.Status == JobInProgress:
+		j.Status, j.UpdatedAt = JobScheduled, now
+		j.Phase, j.Cursor = PhaseWindow, Cursor{}
+	}
+	return started
+}
+
+// end applies the end behaviour (spec §2.4). What goes on after the end is visible, in a
+// window or not: there will be none.
+func (j *Job) end(now Time) {
+	hidden := j.Hidden()
+	j.Over, j.Status, j.UpdatedAt = true, JobInProgress, now
+	j.Phase, j.Cursor = PhaseNone, Cursor{Target: len(j.Targets)}
+	switch {
+	case j.Schedule.EndBehavior == EndCancel, j.Schedule.EndBehavior == ForceCancel:
+		j.Phase = PhaseEnd
+	case hidden:
+		j.Phase, j.Cursor = PhaseWindow, Cursor{}
+	}
+}
+
+// LookAgain sets when the loop shall look at j next: at work, zero for never, and at the
+// next edge of its schedule.
+func (j *Job) LookAgain(now, work Time) {
+	j.DueAt = work
+	if edge := j.edge(now); edge != 0 && (j.DueAt == 0 || edge < j.DueAt) {
+		j.DueAt = edge
+	}
+}
+
+// edge returns when the schedule of j next asks for something after now, zero for never.
+func (j *Job) edge(now Time) (next Time) {
+	s := j.Schedule
+	if s == nil || j.Over || j.Status != JobScheduled && j.Status != JobInProgress {
+		return 0
+	}
+	earliest := func(t Time) {
+		if t > now && (next == 0 || t < next) {
+			next = t
+		}
+	}
+	earliest(s.StartAt)
+	earliest(s.EndAt)
+	if j.Windowed() {
+		_, changes := s.WindowAt(now)
+		earliest(changes)
+	}
+	return next
 }
 
 // Cancel moves j to CANCELED and starts the phase that cancels its executions: those
@@ -159,6 +255,14 @@ func (j *Job) Cancel(now Time, force bool, reasonCode, comment string) (bool, er
 // CancelStatuses returns the statuses that a cancellation of j ends (spec §3.5).
 func (j *Job) CancelStatuses() []ExecutionStatus {
 	if j.ForceCanceled {
+		return []ExecutionStatus{Queued, InProgress}
+	}
+	return []ExecutionStatus{Queued}
+}
+
+// EndStatuses returns the statuses that the end behaviour of j cancels (spec §2.4).
+func (j *Job) EndStatuses() []ExecutionStatus {
+	if j.Schedule.EndBehavior == ForceCancel {
 		return []ExecutionStatus{Queued, InProgress}
 	}
 	return []ExecutionStatus{Queued}

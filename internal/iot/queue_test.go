@@ -28,7 +28,7 @@ func TestQueueProperties(t *testing.T) {
 					Status: Queued, Version: 1, QueuedAt: now, UpdatedAt: now})
 				c = &got
 			case 2:
-				_, c = q.StartNext(now, &Request{Op: OpStartNext, Namespace: ns, Details: Details{"a": "b"}})
+				_, c = q.StartNext(now, &Request{Op: OpStartNext, Namespace: ns, Details: Details{"a": "b"}}, 0)
 			case 3, 4:
 				if len(q.Entries) == 0 {
 					continue
@@ -37,12 +37,12 @@ func TestQueueProperties(t *testing.T) {
 				status := rapid.SampledFrom([]ExecutionStatus{InProgress, Succeeded, Failed, Rejected}).Draw(t, "status")
 				wrong := e.Version + 1
 				r := &Request{Op: OpUpdate, JobID: e.JobID, Namespace: e.Namespace, Status: status, ExpectedVersion: &wrong}
-				if _, err := q.Update(now, r); ErrorCode(err) != VersionMismatch {
+				if _, err := q.Update(now, r, 0); ErrorCode(err) != VersionMismatch {
 					t.Fatalf("a wrong version is accepted: %v", err)
 				}
 				r.ExpectedVersion = &e.Version
 				var err error
-				if c, err = q.Update(now, r); err != nil {
+				if c, err = q.Update(now, r, 0); err != nil {
 					t.Fatal(err)
 				}
 				if c.Execution.Version != e.Version+1 {
@@ -132,10 +132,10 @@ func TestStartNextReturnsWhatIsInProgressUnchanged(t *testing.T) {
 	q := &Queue{Thing: "T", ThingID: 1}
 	q.Add(Execution{Seq: 1, JobID: "a", Number: 1, Status: Queued, Version: 1, QueuedAt: 10})
 	q.Add(Execution{Seq: 2, JobID: "b", Number: 1, Status: Queued, Version: 1, QueuedAt: 20})
-	if _, err := q.Update(30, &Request{Op: OpUpdate, JobID: "b", Status: InProgress}); err != nil {
+	if _, err := q.Update(30, &Request{Op: OpUpdate, JobID: "b", Status: InProgress}, 0); err != nil {
 		t.Fatal(err)
 	}
-	e, change := q.StartNext(40, &Request{Op: OpStartNext, Details: Details{"k": "v"}})
+	e, change := q.StartNext(40, &Request{Op: OpStartNext, Details: Details{"k": "v"}}, 0)
 	if change != nil || e.JobID != "b" || e.Version != 2 || e.Details != nil {
 		t.Errorf("got %+v, change %v", e, change)
 	}
