@@ -77,13 +77,14 @@ type Window struct {
 	Minutes int64  `json:"minutes"` // 1 to 1,430
 }
 
-// Pace is how far the rate of a rollout has come; it is kept with the job.
+// Pace is how far the rollout of a job has come; it is kept with the job.
 type Pace struct {
 	Notified int64 `json:"notified,omitempty"` // things whose execution the rollout has created
 	Step     int64 `json:"step,omitempty"`     // the highest step of the exponential rate that was reached
 	Began    Time  `json:"began,omitempty"`    // when the rollout began; minutes are counted from here
 	Minute   int64 `json:"minute,omitempty"`   // the minute, from 0, that Created is about
 	Created  int64 `json:"created,omitempty"`  // executions created in Minute
+	Over     bool  `json:"over,omitempty"`     // the end time has come
 }
 
 // Template is a job template: custom, or managed by the service.

@@ -97,7 +97,6 @@ type Job struct {
 
 	Phase   Phase
 	DueAt   Time   // when the loop shall look at the job again, zero for never
-	Over    bool   // the end time has come
 	Cursor  Cursor // of the phase
 	Pace    Pace   // of the rollout
 	Members int64  // the last membership that a snapshot covers; later joins are not its business
@@ -114,11 +113,11 @@ func (j *Job) Concurrent() bool {
 }
 
 // RollsOut reports whether executions may be created now.
-func (j *Job) RollsOut() bool { return j.Status == JobInProgress && !j.Over }
+func (j *Job) RollsOut() bool { return j.Status == JobInProgress && !j.Pace.Over }
 
 // Hidden reports whether the executions of j cannot be seen or started now: it is outside
 // of its maintenance windows (spec §8.4).
-func (j *Job) Hidden() bool { return j.Windowed() && j.Status == JobScheduled && !j.Over }
+func (j *Job) Hidden() bool { return j.Windowed() && j.Status == JobScheduled && !j.Pace.Over }
 
 // Windowed reports whether j has maintenance windows.
 func (j *Job) Windowed() bool { return j.Schedule != nil && len(j.Schedule.Windows) > 0 }
@@ -142,7 +141,7 @@ func (j *Job) Complete(now Time) bool {
 	switch {
 	case j.Phase != PhaseNone || j.Counts.Pending() > 0:
 		return false
-	case j.Over && (j.Status == JobInProgress || j.Status == JobScheduled):
+	case j.Pace.Over && (j.Status == JobInProgress || j.Status == JobScheduled):
 	case j.Status == JobInProgress && j.Selection == Snapshot:
 	default:
 		return false
@@ -157,7 +156,7 @@ func (j *Job) Complete(now Time) bool {
 // the job starts for the first time, so that its members are those of now.
 func (j *Job) Advance(now Time) (started bool) {
 	s := j.Schedule
-	if s == nil || j.Over || j.Status != JobScheduled && j.Status != JobInProgress {
+	if s == nil || j.Pace.Over || j.Status != JobScheduled && j.Status != JobInProgress {
 		return false
 	}
 	if s.EndAt != 0 && now >= s.EndAt {
@@ -187,7 +186,7 @@ func (j *Job) Advance(now Time) (started bool) {
 // window or not: there will be none.
 func (j *Job) end(now Time) {
 	hidden := j.Hidden()
-	j.Over, j.Status, j.UpdatedAt = true, JobInProgress, now
+	j.Pace.Over, j.Status, j.UpdatedAt = true, JobInProgress, now
 	j.Phase, j.Cursor = PhaseNone, Cursor{Target: len(j.Targets)}
 	switch {
 	case j.Schedule.EndBehavior == EndCancel, j.Schedule.EndBehavior == ForceCancel:
@@ -209,7 +208,7 @@ func (j *Job) LookAgain(now, work Time) {
 // edge returns when the schedule of j next asks for something after now, zero for never.
 func (j *Job) edge(now Time) (next Time) {
 	s := j.Schedule
-	if s == nil || j.Over || j.Status != JobScheduled && j.Status != JobInProgress {
+	if s == nil || j.Pace.Over || j.Status != JobScheduled && j.Status != JobInProgress {
 		return 0
 	}
 	earliest := func(t Time) {
