@@ -174,6 +174,9 @@ func (e *Engine) carryOut(w *work, batch []*ask) error {
 	if err != nil {
 		return fmt.Errorf("load queues: %w", err)
 	}
+	if err := w.hide(queues); err != nil {
+		return err
+	}
 	for _, a := range batch {
 		q := &queues[index[a.Thing]]
 		if q.ThingID == 0 {
@@ -198,9 +201,18 @@ func (e *Engine) request(w *work, q *iot.Queue, r *iot.Request) (*iot.Answer, er
 		return answer, nil
 
 	case iot.OpStartNext:
-		next, change := q.StartNext(w.now, r)
-		if change != nil {
+		timeout, err := w.timeout(q.Next(r.Namespace))
+		if err != nil {
+			return nil, err
+		}
+		next, change := q.StartNext(w.now, r, timeout)
+		switch {
+		case change == nil:
+		case change.Reposition():
 			w.apply(q, *change, r.Actor)
+		default: // a step timer alone is nothing to tell
+			w.touch(q)
+			w.update(change.Execution)
 		}
 		return e.withDocument(w, answer, next, true)
 
@@ -224,7 +236,11 @@ func (e *Engine) request(w *work, q *iot.Queue, r *iot.Request) (*iot.Answer, er
 		return nil, iot.Errorf(iot.TerminalState, "Execution %d of job %s has ended as %s", ended.Number, ended.JobID, ended.Status)
 
 	case iot.OpUpdate:
-		change, err := q.Update(w.now, r)
+		timeout, err := w.timeout(q.Find(r.JobID, r.Number))
+		if err != nil {
+			return nil, err
+		}
+		change, err := q.Update(w.now, r, timeout)
 		if err != nil {
 			return nil, err
 		}
@@ -235,7 +251,9 @@ func (e *Engine) request(w *work, q *iot.Queue, r *iot.Request) (*iot.Answer, er
 			}
 			return nil, ended.RefuseUpdate(r)
 		}
-		w.apply(q, *change, r.Actor)
+		if err := w.end(q, *change, r.Actor); err != nil {
+			return nil, err
+		}
 		if r.WantState {
 			answer.State = change.Execution.State()
 		}

@@ -29,8 +29,11 @@ type Config struct {
 	BatchSize int // requests per commit, at most; default 512
 	InboxSize int // requests waiting before Submit blocks; default 16,384
 	ChunkSize int // executions per transaction of a background loop; default 2,000
-	// Poll is how often the loops look for due work that nobody woke them for; default 1 s.
+	// Poll is how often the loops look for due work that nobody woke them for; default 500 ms.
 	Poll time.Duration
+	// Retention is how long jobs are kept after they have ended, with all their executions;
+	// default 730 days (spec §15.1).
+	Retention time.Duration
 }
 
 // Engine runs jobs. Its methods may be called from many goroutines, once Run runs.
@@ -43,6 +46,7 @@ type Engine struct {
 
 	chunk     int
 	poll      time.Duration
+	retain    time.Duration
 	wake      chan struct{} // a hint that a job is due; the table is the truth
 	inbox     *inbox
 	publisher *publisher
@@ -73,8 +77,9 @@ func New(cfg Config) (*Engine, error) {
 		log:     cfg.Logger,
 		metrics: newMetrics(cfg.Metrics),
 		chunk:   cmp.Or(cfg.ChunkSize, 2000),
-		poll:    cmp.Or(cfg.Poll, time.Second),
+		poll:    cmp.Or(cfg.Poll, 500*time.Millisecond),
 		wake:    make(chan struct{}, 1),
+		retain:  cmp.Or(cfg.Retention, 730*24*time.Hour),
 		inbox:   newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
 	}
 	e.publisher = newPublisher(e, cfg.Publish)
@@ -91,7 +96,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	var work errgroup.Group
 	work.Go(func() error { return e.runBatches(ctx) })
-	work.Go(func() error { return e.runJobs(ctx) })
+	work.Go(func() error { return e.runLoop(ctx, "jobs", e.wake, e.jobsOnce, store.Reader.NextDue) })
+	work.Go(func() error { return e.runLoop(ctx, "timeouts", nil, e.timeoutsOnce, store.Reader.NextDueExecution) })
+	work.Go(func() error { return e.runLoop(ctx, "retention", nil, e.retentionOnce, nil) })
 	published := make(chan error, 1)
 	go func() { published <- e.publisher.run() }()
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"drover/internal/iot"
@@ -149,32 +150,53 @@ func (e *Engine) DeleteExecution(ctx context.Context, in iot.ExecutionDeletion) 
 		if err := x.CheckDelete(in.Force); err != nil {
 			return err
 		}
-		latest, err := w.tx.Execution(j.ID, x.ThingID, 0)
-		if err != nil {
-			return err
-		}
 		q, err := w.queue(x.ThingID)
 		if err != nil {
 			return err
 		}
-		var before *iot.Execution
-		if latest.Seq == x.Seq {
-			if before, err = previous(w.tx, x); err != nil {
-				return err
-			}
+		if err := w.forget(q, j, x); err != nil {
+			return err
 		}
-		w.remove(q, x, latest.Seq == x.Seq, before)
+		w.remove(q, x)
 		return nil
 	})
 }
 
-// previous finds the execution that is the latest once x, the latest, is gone.
-func previous(tx store.Reader, x iot.Execution) (*iot.Execution, error) {
-	list, err := tx.ExecutionsOfThing(x.ThingID, store.ThingFilter{Job: x.Job}, x.Seq, 1)
-	if err != nil || len(list) == 0 {
-		return nil, err
+// maxAttempts bounds how many executions of one job on one thing are looked at when one of
+// them is deleted; there are more only after hundreds of re-joins.
+const maxAttempts = 1000
+
+// forget takes x out of the counts of j, where the execution before it takes its place,
+// and out of what later attempts remember of it.
+func (w *work) forget(q *iot.Queue, j *iot.Job, x iot.Execution) error {
+	attempts, err := w.tx.ExecutionsOfThing(x.ThingID, store.ThingFilter{Job: j.ID}, 0, maxAttempts)
+	if err != nil || len(attempts) == 0 {
+		return err
 	}
-	return &list[0], nil
+	latest := attempts[0]
+	rest := slices.DeleteFunc(attempts, func(a iot.Execution) bool { return a.Seq == x.Seq })
+	class := iot.NoStatus
+	if i := slices.IndexFunc(rest, func(a iot.Execution) bool { return a.Status.Executed() }); i >= 0 {
+		class = rest[i].Status
+	}
+	w.classify(j.ID, latest.Class(), class)
+	if latest.Seq != x.Seq {
+		if !latest.Status.Executed() && latest.Before != class {
+			latest.Before = class
+			if p := q.BySeq(latest.Seq); p != nil {
+				p.Before = class
+				w.touch(q)
+			}
+			w.update(latest)
+		}
+		return nil
+	}
+	d := w.delta(j.ID)
+	d.Delta[x.Status]--
+	if len(rest) > 0 {
+		d.Delta[rest[0].Status]++
+	}
+	return nil
 }
 
 // queue loads the queue of one thing.
@@ -186,5 +208,5 @@ func (w *work) queue(thing int64) (*iot.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &queues[0], nil
+	return &queues[0], w.hide(queues)
 }

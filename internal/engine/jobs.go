@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,20 +25,10 @@ func (e *Engine) CreateJob(ctx context.Context, in iot.NewJob) (*iot.Job, error)
 	if !iot.ValidNamespace(in.Namespace) {
 		return nil, iot.Invalid("namespaceId", in.Namespace, "Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+")
 	}
-	if err := iot.CheckDocument(in.Document); err != nil {
-		return nil, err
-	}
 	if len(in.Targets) == 0 {
 		return nil, iot.Invalid("targets", "[]", "Member must have length greater than or equal to 1")
 	}
-	j := &iot.Job{
-		JobID: in.JobID, Status: iot.JobInProgress, Selection: in.Selection, Namespace: in.Namespace,
-		Description: in.Description, Presigned: in.Presigned, PackageVersions: in.PackageVersions, Document: in.Document,
-		Phase: iot.PhaseRollout,
-	}
-	if j.Selection == "" {
-		j.Selection = iot.Snapshot
-	}
+	j := &iot.Job{JobID: in.JobID, Status: iot.JobInProgress, Namespace: in.Namespace, Phase: iot.PhaseRollout}
 	err := e.update(ctx, in.Actor, func(w *work) error {
 		_, err := w.tx.JobByName(in.JobID)
 		if err == nil {
@@ -46,10 +37,14 @@ func (e *Engine) CreateJob(ctx context.Context, in iot.NewJob) (*iot.Job, error)
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
+		if err := e.configure(w, j, in); err != nil {
+			return err
+		}
 		if j.Targets, err = e.targets(w.tx, nil, in.Targets, true); err != nil {
 			return err
 		}
-		// Who joins a group after this number is not of a snapshot.
+		// Who joins a group after this number is not of a snapshot. One that starts later
+		// gets a later number then.
 		if j.Members, err = w.tx.Sequence(1); err != nil {
 			return err
 		}
@@ -73,6 +68,34 @@ func (e *Engine) CreateJob(ctx context.Context, in iot.NewJob) (*iot.Job, error)
 	e.log.InfoContext(ctx, "job created", "job", j.JobID, "targets", len(j.Targets), "selection", j.Selection)
 	e.wakeUp()
 	return j, nil
+}
+
+// configure completes a new job from the request and the template that it names, and
+// checks the whole.
+func (e *Engine) configure(w *work, j *iot.Job, in iot.NewJob) error {
+	if err := e.applyTemplate(w.tx, &in); err != nil {
+		return err
+	}
+	if err := iot.CheckDocument(in.Document); err != nil {
+		return err
+	}
+	if err := in.Config.Check(); err != nil {
+		return err
+	}
+	j.Selection = cmp.Or(in.Selection, iot.Snapshot)
+	j.Description, j.Document, j.Config, j.PackageVersions = in.Description, in.Document, in.Config, in.PackageVersions
+	j.TemplateARN, j.Parameters = in.TemplateARN, in.Parameters
+	if in.Schedule == nil {
+		return nil
+	}
+	if err := in.Schedule.Check(w.now, j.Selection); err != nil {
+		return err
+	}
+	j.Schedule = in.Schedule
+	if j.Schedule.StartAt != 0 || j.Windowed() {
+		j.Status, j.Phase = iot.JobScheduled, iot.PhaseNone
+	}
+	return nil
 }
 
 func (e *Engine) jobExists(id iot.JobID) error {
@@ -218,13 +241,39 @@ func (e *Engine) UpdateJob(ctx context.Context, in iot.JobUpdate) error {
 		if in.Description != nil {
 			j.Description = *in.Description
 		}
-		if in.Presigned != nil {
-			j.Presigned = in.Presigned
+		if err := reconfigure(j, in); err != nil {
+			return err
 		}
 		j.UpdatedAt = w.now
+		if j.Phase == iot.PhaseRollout {
+			j.LookAgain(w.now, w.now) // another rate may allow more at once
+			w.tx.AfterCommit(e.wakeUp)
+		}
 		w.save(j)
 		return w.tell(iot.JobUpdated, j)
 	})
+}
+
+// reconfigure replaces the parts of a job's configuration that are given (spec §10.5).
+func reconfigure(j *iot.Job, in iot.JobUpdate) error {
+	if in.Presigned != nil {
+		j.Config.Presigned = in.Presigned
+	}
+	if in.Rollout != nil {
+		j.Config.Rollout = in.Rollout
+	}
+	if in.Abort != nil {
+		j.Config.Abort = in.Abort
+	}
+	if in.Timeout != nil {
+		j.Config.TimeoutMinutes = *in.Timeout
+	}
+	if in.Retry != nil {
+		if err := j.UpdateRetry(in.Retry); err != nil {
+			return err
+		}
+	}
+	return j.Config.Check()
 }
 
 // CancelJob ends a job: no more executions are created, those that wait become CANCELED,
@@ -244,8 +293,14 @@ func (e *Engine) CancelJob(ctx context.Context, in iot.JobCancellation) (*iot.Jo
 		if err := w.tell(iot.JobCancelStarted, j); err != nil {
 			return err
 		}
-		_, err = e.cancelSome(w, j)
-		return err
+		if _, err = e.cancelSome(w, j, j.CancelStatuses(), j.ForceCanceled); err != nil {
+			return err
+		}
+		if j.Phase == iot.PhaseNone {
+			j.DueAt = 0
+			return w.tell(iot.JobCancelDone, j)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -3,34 +3,54 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"drover/internal/iot"
 	"drover/internal/store"
 )
 
-// runJobs does what is due on jobs until ctx ends.
-func (e *Engine) runJobs(ctx context.Context) error {
+// runLoop calls once until ctx ends: as long as it finds work, when somebody wakes it, when
+// the earliest due time comes that next knows (nil: when the table says nothing), and every
+// now and then, because a hint can be lost and another process may have written.
+func (e *Engine) runLoop(ctx context.Context, name string, wake <-chan struct{}, once func(context.Context) (bool, error), next func(store.Reader) (iot.Time, error)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-e.wake:
+		case <-wake:
 		case <-timer.C:
 		}
-		more, err := e.jobsOnce(ctx)
+		more, err := once(ctx)
+		pause := e.poll
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			e.log.ErrorContext(ctx, "work on jobs failed, trying again", "err", err)
+			e.log.ErrorContext(ctx, "loop failed, trying again", "loop", name, "err", err)
 		case more:
-			e.wakeUp()
+			pause = 0
+		case next != nil:
+			pause = e.untilDue(ctx, next)
 		}
-		timer.Reset(e.poll)
+		timer.Reset(pause)
 	}
+}
+
+// untilDue returns how long a loop may rest, at most poll.
+func (e *Engine) untilDue(ctx context.Context, next func(store.Reader) (iot.Time, error)) time.Duration {
+	var due iot.Time
+	err := e.view(ctx, func(tx store.Reader) (err error) {
+		due, err = next(tx)
+		return err
+	})
+	if err != nil || due == 0 {
+		return e.poll // an error shows up again in the loop's own work
+	}
+	return min(e.poll, max(0, time.Duration(due-e.now())*time.Millisecond))
 }
 
 // dueJobs is how many jobs get one chunk of work each in a round, the longest due first.
@@ -56,57 +76,95 @@ func (e *Engine) jobsOnce(ctx context.Context) (bool, error) {
 	return len(due) > 0, failed
 }
 
-// jobOnce does one chunk of work on a job, in one transaction.
+// jobOnce brings a job in line with its schedule and does one chunk of the work of its
+// phase, in one transaction.
 func (e *Engine) jobOnce(ctx context.Context, due *iot.Job) error {
-	return e.update(ctx, "drover", func(w *work) error {
-		jobs, err := w.tx.JobsByID([]int64{due.ID})
-		if err != nil {
+	return e.update(ctx, serviceActor, func(w *work) error {
+		j, err := w.job(due.ID)
+		if err != nil || j == nil {
+			return err // deleted since
+		}
+		if err := e.advance(w, j); err != nil {
 			return err
 		}
-		j := jobs[due.ID]
-		if j == nil {
-			return nil // deleted since
-		}
-		var n int
-		switch j.Phase {
+		phase, n := j.Phase, 0
+		again := w.now // most phases go on at once
+		switch phase {
+		case iot.PhaseNone:
+			again = 0
 		case iot.PhaseRollout:
-			n, err = e.rolloutSome(w, j)
+			n, again, err = e.rolloutSome(w, j)
 		case iot.PhaseCancel:
-			n, err = e.cancelSome(w, j)
+			n, err = e.cancelSome(w, j, j.CancelStatuses(), j.ForceCanceled)
+			if err == nil && j.Phase == iot.PhaseNone {
+				err = w.tell(iot.JobCancelDone, j)
+			}
+		case iot.PhaseEnd:
+			n, err = e.cancelSome(w, j, j.EndStatuses(), j.Schedule.EndBehavior == iot.ForceCancel)
+		case iot.PhaseWindow:
+			n, err = e.windowSome(w, j)
 		case iot.PhaseDelete:
 			n, err = e.deleteSome(w, j)
+			if err == nil && n < e.chunk {
+				return nil // the job is gone
+			}
 		}
 		if err != nil {
 			return err
 		}
-		e.metrics.loops.WithLabelValues(string(due.Phase)).Add(float64(n))
+		if j.Phase == iot.PhaseNone {
+			again = 0
+		}
+		j.LookAgain(w.now, again)
+		w.save(j)
+		e.metrics.loops.WithLabelValues(string(phase)).Add(float64(n))
 		return nil
 	})
 }
 
-// rolloutSome creates the next chunk of executions of j, from its cursor on, in the
-// order of its targets (spec §4.1).
-func (e *Engine) rolloutSome(w *work, j *iot.Job) (int, error) {
-	created := 0
-	for taken := 0; taken < e.chunk; {
-		members, done, err := e.nextMembers(w.tx, j, e.chunk-taken)
+// advance brings a job in line with its schedule.
+func (e *Engine) advance(w *work, j *iot.Job) (err error) {
+	before, over := j.Status, j.Pace.Over
+	if j.Advance(w.now) {
+		if j.Members, err = w.tx.Sequence(1); err != nil {
+			return err
+		}
+	}
+	if j.Status == before && j.Pace.Over == over {
+		return nil
+	}
+	e.log.Info("job moves with its schedule", "job", j.JobID, "status", j.Status, "over", j.Pace.Over)
+	return w.tell(iot.JobScheduleMoved, j)
+}
+
+// rolloutSome creates the next chunk of executions of j, as many as its rate allows, from
+// its cursor on, in the order of its targets (spec §4.1, §4.2). It says when to go on.
+func (e *Engine) rolloutSome(w *work, j *iot.Job) (created int, again iot.Time, err error) {
+	plan := j.PlanRollout(w.now)
+	limit := int(min(int64(e.chunk), plan.Create))
+	if limit == 0 {
+		return 0, plan.LookAgainAt, nil
+	}
+	again = w.now
+	for taken := 0; taken < limit; {
+		members, done, err := e.nextMembers(w.tx, j, limit-taken)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		n, err := e.enlist(w, j, members)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		created += n
 		taken += max(1, len(members))
 		if done {
-			j.Phase, j.DueAt = iot.PhaseNone, 0
+			j.Phase, again = iot.PhaseNone, 0
 			e.log.Info("job rolled out", "job", j.JobID)
 			break
 		}
 	}
-	w.save(j)
-	return created, nil
+	j.Created(int64(created))
+	return created, again, nil
 }
 
 // nextMembers takes the things after the cursor of j, at most limit of one group at a
@@ -174,6 +232,9 @@ func (e *Engine) enlist(w *work, j *iot.Job, members []iot.Member) (int, error) 
 	if err != nil {
 		return 0, err
 	}
+	if err := w.hide(queues); err != nil {
+		return 0, err
+	}
 	var todo []*iot.Queue
 	seen := make(map[int64]bool, len(queues))
 	for i := range queues {
@@ -215,10 +276,11 @@ func (w *work) createAll(j *iot.Job, queues []*iot.Queue, latest map[int64]iot.E
 	return nil
 }
 
-// cancelSome cancels the next chunk of executions of j.
-func (e *Engine) cancelSome(w *work, j *iot.Job) (int, error) {
+// cancelSome cancels the next chunk of executions of j in one of the statuses, and ends
+// the phase with the last of them.
+func (e *Engine) cancelSome(w *work, j *iot.Job, statuses []iot.ExecutionStatus, force bool) (int, error) {
 	var some []iot.Execution
-	for _, status := range j.CancelStatuses() {
+	for _, status := range statuses {
 		list, err := w.tx.ExecutionsOfJob(j.ID, status, 0, e.chunk-len(some))
 		if err != nil {
 			return 0, err
@@ -230,15 +292,11 @@ func (e *Engine) cancelSome(w *work, j *iot.Job) (int, error) {
 		return 0, err
 	}
 	for i, x := range some {
-		w.move(queues[i], x.Seq, iot.Canceled, nil, j.ForceCanceled)
+		w.move(queues[i], x.Seq, iot.Canceled, nil, force)
 	}
 	if len(some) < e.chunk {
-		j.Phase, j.DueAt = iot.PhaseNone, 0
-		if err := w.tell(iot.JobCancelDone, j); err != nil {
-			return 0, err
-		}
+		j.Phase = iot.PhaseNone
 	}
-	w.save(j)
 	return len(some), nil
 }
 
@@ -253,8 +311,7 @@ func (e *Engine) deleteSome(w *work, j *iot.Job) (int, error) {
 		return 0, err
 	}
 	for i, x := range some {
-		// The counts go with the job.
-		w.remove(queues[i], x, false, nil)
+		w.remove(queues[i], x) // the counts go with the job
 	}
 	if len(some) == e.chunk {
 		return len(some), nil
@@ -273,6 +330,87 @@ func (e *Engine) deleteSome(w *work, j *iot.Job) (int, error) {
 	return len(some), w.tx.DeleteJob(j)
 }
 
+// windowStatuses are the executions that a window is about, in the order in which they are
+// told: those that are shown or hidden, and when it opens those whose retry has waited.
+var windowStatuses = []iot.ExecutionStatus{iot.Queued, iot.InProgress, iot.Failed, iot.TimedOut}
+
+// windowSome tells the devices of the next chunk of executions of j that they are shown or
+// hidden, and creates the retries that have waited for the window (spec §8.4).
+func (e *Engine) windowSome(w *work, j *iot.Job) (int, error) {
+	c := &j.Cursor
+	c.Status = max(c.Status, windowStatuses[0])
+	some, err := w.tx.ExecutionsOfJob(j.ID, c.Status, c.Seq, e.chunk)
+	if err != nil {
+		return 0, err
+	}
+	queues, err := w.queuesOf(some)
+	if err != nil {
+		return 0, err
+	}
+	for i, x := range some {
+		if x.Status.Pending() {
+			w.show(queues[i], j, x)
+		} else if err := w.retryLate(queues[i], j, x); err != nil {
+			return 0, err
+		}
+		c.Seq = x.Seq
+	}
+	if len(some) == e.chunk {
+		return len(some), nil
+	}
+	next := slices.Index(windowStatuses, c.Status) + 1
+	switch {
+	case next < len(windowStatuses) && (windowStatuses[next].Pending() || j.RollsOut()):
+		c.Status, c.Seq = windowStatuses[next], 0
+	case j.RollsOut():
+		// From the start: things may have joined between the windows.
+		j.Phase, j.Cursor = iot.PhaseRollout, iot.Cursor{}
+	default:
+		j.Phase = iot.PhaseNone
+	}
+	return len(some), nil
+}
+
+// show tells a device that an execution is shown or hidden.
+func (w *work) show(q *iot.Queue, j *iot.Job, x iot.Execution) {
+	head := func(hidden bool) (seq int64) {
+		was := q.Hidden
+		q.Hidden = maps.Clone(was)
+		if q.Hidden == nil {
+			q.Hidden = make(map[int64]bool)
+		}
+		q.Hidden[j.ID] = hidden
+		if next := q.Next(x.Namespace); next != nil {
+			seq = next.Seq
+		}
+		q.Hidden = was
+		return seq
+	}
+	hidden := j.Hidden()
+	w.records = append(w.records, iot.Record{
+		At: w.now, Kind: iot.ExecutionWindow, Actor: w.actor, JobID: x.JobID, Execution: &x,
+		List: true, Next: head(hidden) != head(!hidden), Queue: q.List(x.Namespace),
+	})
+}
+
+// retryLate creates the retry of an execution that failed outside of a window.
+func (w *work) retryLate(q *iot.Queue, j *iot.Job, x iot.Execution) error {
+	latest, err := w.tx.LatestExecutions(j.ID, []int64{x.ThingID})
+	if err != nil {
+		return err
+	}
+	if latest[x.ThingID].Seq != x.Seq || q.Find(j.JobID, 0) != nil || !j.Retry(&x) {
+		return nil
+	}
+	retry, err := w.retry(x)
+	if err != nil {
+		return err
+	}
+	w.delta(j.ID).Delta[x.Status]--
+	w.apply(q, q.Add(retry), w.actor)
+	return nil
+}
+
 // queuesOf loads the queue of each execution's thing. Executions of one thing share it.
 func (w *work) queuesOf(executions []iot.Execution) ([]*iot.Queue, error) {
 	ids := make([]int64, len(executions))
@@ -281,6 +419,9 @@ func (w *work) queuesOf(executions []iot.Execution) ([]*iot.Queue, error) {
 	}
 	queues, err := w.tx.QueuesByID(ids)
 	if err != nil {
+		return nil, err
+	}
+	if err := w.hide(queues); err != nil {
 		return nil, err
 	}
 	shared := make(map[int64]*iot.Queue, len(queues))

@@ -51,6 +51,9 @@ func (e *Engine) join(w *work, j *iot.Job, members []iot.Member) error {
 	if err != nil {
 		return err
 	}
+	if err := w.hide(queues); err != nil {
+		return err
+	}
 	var todo []*iot.Queue
 	for i, m := range members {
 		q := &queues[i]

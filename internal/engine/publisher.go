@@ -60,7 +60,10 @@ func (p *publisher) put(it item) {
 }
 
 // wait blocks a writer while the publisher is far behind.
-func (p *publisher) wait(ctx context.Context) error {
+func (p *publisher) wait(ctx context.Context) error { return p.below(ctx, maxBacklog) }
+
+// below waits until no more than so many records are to be handed on.
+func (p *publisher) below(ctx context.Context, records int) error {
 	stop := context.AfterFunc(ctx, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -69,7 +72,7 @@ func (p *publisher) wait(ctx context.Context) error {
 	defer stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.backlog > maxBacklog && !p.closed {
+	for p.backlog > records && !p.closed {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -77,6 +80,9 @@ func (p *publisher) wait(ctx context.Context) error {
 	}
 	return nil
 }
+
+// idle waits until everything that was committed has been handed on.
+func (p *publisher) idle(ctx context.Context) error { return p.below(ctx, 0) }
 
 // close lets run return once everything is handed on.
 func (p *publisher) close() {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 
 	"drover/internal/iot"
 	"drover/internal/store"
@@ -22,9 +21,9 @@ type work struct {
 	updates []iot.Execution
 	updated map[int64]int // Seq to index in updates
 	deletes []store.ExecutionKey
-	deltas  map[int64]*iot.Counts // by job
-	jobs    map[int64]*iot.Job    // loaded
-	dirty   map[int64]bool        // of jobs
+	deltas  map[int64]*store.CountDelta // by job
+	jobs    map[int64]*iot.Job          // loaded
+	dirty   map[int64]bool              // of jobs
 	records []iot.Record
 }
 
@@ -33,20 +32,86 @@ func (e *Engine) work(tx store.Tx, now iot.Time, actor string) *work {
 		tx: tx, e: e, now: now, actor: actor,
 		queues:  make(map[int64]*iot.Queue),
 		updated: make(map[int64]int),
-		deltas:  make(map[int64]*iot.Counts),
+		deltas:  make(map[int64]*store.CountDelta),
 		jobs:    make(map[int64]*iot.Job),
 		dirty:   make(map[int64]bool),
 	}
 }
 
-// count changes the counts of a job.
-func (w *work) count(job int64, status iot.ExecutionStatus, n int64) {
+// delta is what this transaction adds to the counts of a job.
+func (w *work) delta(job int64) *store.CountDelta {
 	d := w.deltas[job]
 	if d == nil {
-		d = new(iot.Counts)
+		d = &store.CountDelta{Job: job}
 		w.deltas[job] = d
 	}
-	d[status] += n
+	return d
+}
+
+// classify moves a thing from one class to another among those that have executed a job.
+func (w *work) classify(job int64, from, to iot.ExecutionStatus) {
+	if from == to {
+		return
+	}
+	d := w.delta(job)
+	if from != iot.NoStatus {
+		d.Executed[from]--
+	}
+	if to != iot.NoStatus {
+		d.Executed[to]++
+	}
+}
+
+// job loads a job once; nil if it is gone.
+func (w *work) job(id int64) (*iot.Job, error) {
+	if j, ok := w.jobs[id]; ok {
+		return j, nil
+	}
+	loaded, err := w.tx.JobsByID([]int64{id})
+	if err != nil {
+		return nil, fmt.Errorf("load job: %w", err)
+	}
+	if j := loaded[id]; j != nil {
+		w.jobs[id] = j
+		return j, nil
+	}
+	return nil, nil
+}
+
+// timeout returns how many minutes an execution of the job may be in progress.
+func (w *work) timeout(e *iot.Execution) (int64, error) {
+	if e == nil || e.Status != iot.Queued {
+		return 0, nil
+	}
+	j, err := w.job(e.Job)
+	if err != nil || j == nil {
+		return 0, err
+	}
+	return j.Config.TimeoutMinutes, nil
+}
+
+// hide tells queues which of their executions are outside of their windows.
+func (w *work) hide(queues []iot.Queue) error {
+	for i := range queues {
+		q := &queues[i]
+		for _, e := range q.Entries {
+			if !e.Windowed {
+				continue
+			}
+			j, err := w.job(e.Job)
+			if err != nil {
+				return err
+			}
+			if j == nil || !j.Hidden() {
+				continue
+			}
+			if q.Hidden == nil {
+				q.Hidden = make(map[int64]bool)
+			}
+			q.Hidden[e.Job] = true
+		}
+	}
+	return nil
 }
 
 // touch marks q as changed.
@@ -64,17 +129,64 @@ func (w *work) apply(q *iot.Queue, c iot.Change, actor string) {
 	switch {
 	case c.From == iot.NoStatus:
 		w.inserts = append(w.inserts, e)
-		w.count(e.Job, e.Status, 1)
-	case c.Reposition:
+		w.delta(e.Job).Delta[e.Status]++
+	case c.Reposition():
 		w.update(e)
-		w.count(e.Job, c.From, -1)
-		w.count(e.Job, e.Status, 1)
+		d := w.delta(e.Job)
+		d.Delta[c.From]--
+		d.Delta[e.Status]++
+		if e.Status.Executed() {
+			w.classify(e.Job, e.Before, e.Status)
+		}
+	case c.Timer:
+		w.update(e)
 	}
 	w.records = append(w.records, iot.Record{
 		At: w.now, Kind: iot.ExecutionChanged, Actor: actor, JobID: e.JobID, Execution: &e,
 		List: c.List, Next: c.Next, Queue: c.Queue,
 	})
 }
+
+// end takes over an execution that has come to its end by c, and queues its retry if it
+// has one (spec §7). Outside of a window the retry waits for the next one.
+func (w *work) end(q *iot.Queue, c iot.Change, actor string) error {
+	e := c.Execution
+	if e.Status != iot.Failed && e.Status != iot.TimedOut {
+		w.apply(q, c, actor)
+		return nil
+	}
+	j, err := w.job(e.Job)
+	if err != nil {
+		return err
+	}
+	if j == nil || j.Hidden() || !j.Retry(&e) || j.Schedule != nil && j.Schedule.EndAt != 0 && w.now >= j.Schedule.EndAt {
+		w.apply(q, c, actor)
+		return nil
+	}
+	retry, err := w.retry(e)
+	if err != nil {
+		return err
+	}
+	again := q.Retry(&c, retry)
+	w.apply(q, c, actor)
+	w.delta(e.Job).Delta[e.Status]-- // it is not the latest any more
+	w.apply(q, again, w.service())
+	return nil
+}
+
+// retry makes the execution that follows e.
+func (w *work) retry(e iot.Execution) (iot.Execution, error) {
+	next := e.Next()
+	var err error
+	next.Seq, err = w.tx.Sequence(1)
+	next.QueuedAt, next.UpdatedAt = w.now, w.now
+	return next, err
+}
+
+// service is the actor of what nobody asked for in particular.
+func (w *work) service() string { return serviceActor }
+
+const serviceActor = "drover"
 
 // update notes the last state of an execution in this transaction.
 func (w *work) update(e iot.Execution) {
@@ -96,19 +208,18 @@ func (w *work) move(q *iot.Queue, seq int64, status iot.ExecutionStatus, details
 func (w *work) create(j *iot.Job, q *iot.Queue, seq int64, last *iot.Execution) {
 	e := iot.Execution{
 		Seq: seq, Job: j.ID, JobID: j.JobID, Namespace: j.Namespace,
-		Number: 1, Status: iot.Queued, Version: 1, QueuedAt: w.now, UpdatedAt: w.now,
+		Number: 1, Status: iot.Queued, Version: 1, QueuedAt: w.now, UpdatedAt: w.now, Windowed: j.Windowed(),
 	}
 	if last != nil {
-		e.Number = last.Number + 1
+		e.Number, e.Before = last.Number+1, last.Class()
 		// The counts are of the latest execution of each thing (spec §4.5).
-		w.count(j.ID, last.Status, -1)
+		w.delta(j.ID).Delta[last.Status]--
 	}
 	w.apply(q, q.Add(e), w.actor)
 }
 
-// remove deletes an execution, pending in q or ended. latest says whether it is the
-// latest of its job on its thing; before is the one that is the latest then, if any.
-func (w *work) remove(q *iot.Queue, e iot.Execution, latest bool, before *iot.Execution) {
+// remove deletes an execution, pending in q or ended. The counts are the caller's.
+func (w *work) remove(q *iot.Queue, e iot.Execution) {
 	r := iot.Record{At: w.now, Kind: iot.ExecutionDeleted, Actor: w.actor, JobID: e.JobID, Execution: &e}
 	if q != nil && q.BySeq(e.Seq) != nil {
 		c := q.Drop(e.Seq)
@@ -116,12 +227,6 @@ func (w *work) remove(q *iot.Queue, e iot.Execution, latest bool, before *iot.Ex
 		r.List, r.Next, r.Queue = c.List, c.Next, c.Queue
 	}
 	w.deletes = append(w.deletes, store.ExecutionKey{Job: e.Job, Seq: e.Seq})
-	if latest {
-		w.count(e.Job, e.Status, -1)
-		if before != nil {
-			w.count(e.Job, before.Status, 1)
-		}
-	}
 	w.records = append(w.records, r)
 }
 
@@ -196,41 +301,22 @@ func (w *work) writeAll(queues []iot.Queue) error {
 	return nil
 }
 
-// settle brings the counts of jobs up to date and ends those that are complete.
+// settle brings the counts of jobs up to date, aborts those that fail too often, and ends
+// those that are complete.
 func (w *work) settle() error {
-	var deltas []store.CountDelta
-	for id, d := range w.deltas {
-		if *d != (iot.Counts{}) {
-			deltas = append(deltas, store.CountDelta{Job: id, Delta: *d})
-		}
-	}
-	// Always in the same order, so that no two transactions wait for each other.
-	slices.SortFunc(deltas, func(a, b store.CountDelta) int { return int(max(-1, min(1, a.Job-b.Job))) })
-	var drained []int64
-	if len(deltas) > 0 {
-		counts, err := w.tx.AddCounts(deltas)
-		if err != nil {
-			return fmt.Errorf("add counts: %w", err)
-		}
-		for i, d := range deltas {
-			if j := w.jobs[d.Job]; j != nil {
-				j.Counts = counts[i]
-			} else if counts[i].Pending() == 0 {
-				drained = append(drained, d.Job)
-			}
-		}
-	}
-	if len(drained) > 0 {
-		loaded, err := w.tx.JobsByID(drained)
-		if err != nil {
-			return fmt.Errorf("load jobs: %w", err)
-		}
-		for id, j := range loaded {
-			w.jobs[id] = j
-		}
+	if err := w.addCounts(); err != nil {
+		return err
 	}
 	for _, id := range sortedKeys(w.jobs) {
 		j := w.jobs[id]
+		if j == nil {
+			continue
+		}
+		if criterion, met := j.ShouldAbort(); met {
+			if err := w.abort(j, criterion); err != nil {
+				return err
+			}
+		}
 		if j.Complete(w.now) {
 			w.dirty[id] = true
 			if err := w.tell(iot.JobDone, j); err != nil {
@@ -244,4 +330,46 @@ func (w *work) settle() error {
 		}
 	}
 	return nil
+}
+
+// addCounts writes the deltas and loads the jobs whose counts may end them.
+func (w *work) addCounts() error {
+	var deltas []store.CountDelta
+	for _, id := range sortedKeys(w.deltas) { // in order, so that no two transactions wait for each other
+		if d := w.deltas[id]; d.Delta != (iot.Counts{}) || d.Executed != (iot.Counts{}) {
+			deltas = append(deltas, *d)
+		}
+	}
+	if len(deltas) == 0 {
+		return nil
+	}
+	counts, err := w.tx.AddCounts(deltas)
+	if err != nil {
+		return fmt.Errorf("add counts: %w", err)
+	}
+	for i, d := range deltas {
+		if w.jobs[d.Job] == nil && counts[i].Counts.Pending() > 0 && d.Executed == (iot.Counts{}) {
+			continue // neither complete nor failing more than before
+		}
+		j, err := w.job(d.Job)
+		if err != nil {
+			return err
+		}
+		if j != nil {
+			j.Counts, j.Executed = counts[i].Counts, counts[i].Executed
+		}
+	}
+	return nil
+}
+
+// abort cancels a job that has met a criterion, as CancelJob without force does (spec §5).
+func (w *work) abort(j *iot.Job, c iot.AbortCriterion) error {
+	todo, err := j.Cancel(w.now, false, iot.AbortReason, c.Comment(j.Executed))
+	if err != nil || !todo {
+		return err
+	}
+	w.dirty[j.ID] = true
+	w.e.log.Warn("job aborted", "job", j.JobID, "criterion", c.Failure, "comment", j.Comment)
+	w.tx.AfterCommit(w.e.wakeUp)
+	return w.tell(iot.JobCancelStarted, j)
 }

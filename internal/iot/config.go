@@ -11,6 +11,44 @@ type JobConfig struct {
 	Retry          []RetryCriterion `json:"retry,omitempty"`
 }
 
+// Check returns an InvalidRequest error for the first part that breaks a rule.
+func (c *JobConfig) Check() error {
+	if c.Rollout != nil {
+		if err := c.Rollout.Check(); err != nil {
+			return err
+		}
+	}
+	if err := CheckAbort(c.Abort); err != nil {
+		return err
+	}
+	if c.TimeoutMinutes != 0 {
+		if err := CheckTimeout(c.TimeoutMinutes); err != nil {
+			return err
+		}
+	}
+	return CheckRetry(c.Retry)
+}
+
+// Over returns c with the parts that it does not set taken from base.
+func (c JobConfig) Over(base JobConfig) JobConfig {
+	if c.Presigned == nil {
+		c.Presigned = base.Presigned
+	}
+	if c.Rollout == nil {
+		c.Rollout = base.Rollout
+	}
+	if c.Abort == nil {
+		c.Abort = base.Abort
+	}
+	if c.TimeoutMinutes == 0 {
+		c.TimeoutMinutes = base.TimeoutMinutes
+	}
+	if c.Retry == nil {
+		c.Retry = base.Retry
+	}
+	return c
+}
+
 // RolloutConfig limits how many executions are created per minute (spec §4.2).
 type RolloutConfig struct {
 	MaximumPerMinute int64            `json:"maximumPerMinute,omitempty"` // 1 to 1,000; 0: 1,000

@@ -78,6 +78,7 @@ const (
 	KindGroup     = "thinggroup"
 	KindThingType = "thingtype"
 	KindJob       = "job"
+	KindTemplate  = "jobtemplate"
 )
 
 // ARN returns the ARN of the named resource.

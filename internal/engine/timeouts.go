@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"drover/internal/iot"
+	"drover/internal/store"
+)
+
+// timeoutsOnce ends the next chunk of executions whose time is up (spec §6.4) and reports
+// whether there was any.
+func (e *Engine) timeoutsOnce(ctx context.Context) (bool, error) {
+	// Nothing is locked to find out that nothing is due, which is nearly always.
+	var due []iot.Execution
+	err := e.view(ctx, func(tx store.Reader) (err error) {
+		due, err = tx.DueExecutions(e.now(), 1)
+		return err
+	})
+	if err != nil || len(due) == 0 {
+		return false, err
+	}
+	err = e.update(ctx, serviceActor, func(w *work) error {
+		if due, err = w.tx.DueExecutions(w.now, e.chunk); err != nil {
+			return err
+		}
+		queues, err := w.queuesOf(due)
+		if err != nil {
+			return err
+		}
+		for i, x := range due {
+			p := queues[i].BySeq(x.Seq)
+			if p == nil || p.DueAt() == 0 || p.DueAt() > w.now {
+				return fmt.Errorf("execution %d of job %s on thing %s is due in the table and not in its queue", x.Number, x.JobID, x.Thing)
+			}
+			if err := w.end(queues[i], queues[i].Move(w.now, x.Seq, iot.TimedOut, nil, false), w.actor); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("time out executions: %w", err)
+	}
+	e.metrics.loops.WithLabelValues("timeout").Add(float64(len(due)))
+	return true, nil
+}
+
+// retainedJobs is how many jobs whose time is over are handed to deletion at a time.
+const retainedJobs = 4
+
+// retentionOnce starts the deletion of jobs that ended long ago and reports whether there
+// was any. The deletion itself is the phase of each job, in chunks.
+func (e *Engine) retentionOnce(ctx context.Context) (bool, error) {
+	before := e.now().Add(-e.retain)
+	var old []*iot.Job
+	err := e.view(ctx, func(tx store.Reader) (err error) {
+		old, err = tx.EndedJobs(before, retainedJobs)
+		return err
+	})
+	if err != nil || len(old) == 0 {
+		return false, err
+	}
+	for _, j := range old {
+		err := e.update(ctx, serviceActor, func(w *work) error {
+			j, err := w.job(j.ID)
+			if err != nil || j == nil || j.Status != iot.JobCompleted && j.Status != iot.JobCanceled {
+				return err // somebody was faster
+			}
+			if err := j.Delete(w.now, false); err != nil {
+				return err
+			}
+			w.save(j)
+			return w.tell(iot.JobDeletionStarted, j)
+		})
+		if err != nil {
+			return false, fmt.Errorf("delete job %s after its retention: %w", j.JobID, err)
+		}
+		e.log.InfoContext(ctx, "job has been kept long enough and is deleted", "job", j.JobID, "ended", j.UpdatedAt.Std())
+	}
+	e.wakeUp()
+	return true, nil
+}
+
+// Settle does everything that is due by the engine's clock and returns when nothing is due
+// any more and all of it has been published. It is for clocks under control; a running
+// engine does the same by itself.
+func (e *Engine) Settle(ctx context.Context) error {
+	for {
+		busy := false
+		for _, once := range []func(context.Context) (bool, error){e.timeoutsOnce, e.jobsOnce, e.retentionOnce} {
+			more, err := once(ctx)
+			if err != nil {
+				return err
+			}
+			busy = busy || more
+		}
+		if !busy {
+			return e.publisher.idle(ctx)
+		}
+	}
+}
+
+// NextDue returns when something will be due, zero if nothing will.
+func (e *Engine) NextDue(ctx context.Context) (next iot.Time, err error) {
+	err = e.view(ctx, func(tx store.Reader) error {
+		if next, err = tx.NextDue(); err != nil {
+			return err
+		}
+		execution, err := tx.NextDueExecution()
+		if execution != 0 && (next == 0 || execution < next) {
+			next = execution
+		}
+		return err
+	})
+	return next, err
+}
