@@ -45,6 +45,7 @@ type Reader interface {
 	QueueReader
 	ExecutionReader
 	JobReader
+	TemplateReader
 	ThingReader
 	GroupReader
 	TagReader
@@ -57,6 +58,7 @@ type Tx interface {
 	QueueWriter
 	ExecutionWriter
 	JobWriter
+	TemplateWriter
 	ThingWriter
 	GroupWriter
 	TagWriter
@@ -89,7 +91,7 @@ type QueueWriter interface {
 type ExecutionKey struct{ Job, Seq int64 }
 
 // ExecutionReader reads executions, pending and ended. What a pending execution's queue
-// knows better (version, details, last update) is merged in by every method.
+// knows better (version, details, last update, deadlines) is merged in by every method.
 type ExecutionReader interface {
 	// Execution finds the execution of the job on the thing by number, or the latest one
 	// if number is zero. ErrNotFound.
@@ -104,6 +106,11 @@ type ExecutionReader interface {
 	ExecutionsOfThing(thing int64, f ThingFilter, before int64, limit int) ([]iot.Execution, error)
 	// HasExecutions reports whether any execution of the thing is kept.
 	HasExecutions(thing int64) (bool, error)
+	// DueExecutions returns executions that time out not after now, the longest due first:
+	// those that were stored with a DueAt of at most now. Others cost nothing.
+	DueExecutions(now iot.Time, limit int) ([]iot.Execution, error)
+	// NextDueExecution returns the earliest DueAt of an execution, zero if none has any.
+	NextDueExecution() (iot.Time, error)
 }
 
 // ThingFilter narrows ExecutionsOfThing; zero fields do not.
@@ -118,7 +125,8 @@ type ExecutionWriter interface {
 	// InsertExecutions stores new executions. ErrExists if one of the numbers is taken.
 	InsertExecutions(executions []iot.Execution) error
 	// UpdateExecutions stores the executions' status and all that changes with it. Progress
-	// of a pending execution lives in its queue and needs no call.
+	// of a pending execution lives in its queue and needs no call, unless DueAt changes:
+	// the deadlines live in the queue, too, but what is due is found by what is stored here.
 	UpdateExecutions(executions []iot.Execution) error
 	// DeleteExecutions forgets executions. Absent ones are ignored.
 	DeleteExecutions(keys []ExecutionKey) error
@@ -151,10 +159,16 @@ type JobReader interface {
 	Jobs(f JobFilter, after JobKey, limit int) ([]*iot.Job, error)
 	// CountJobs returns how many jobs have the status.
 	CountJobs(status iot.JobStatus) (int, error)
-	// DueJobs returns jobs in a phase whose DueAt is not after now, the longest due first.
+	// CountActive returns how many jobs are IN_PROGRESS or SCHEDULED.
+	CountActive() (int, error)
+	// DueJobs returns jobs, in a phase or not, whose DueAt is not zero and not after now, the
+	// longest due first.
 	DueJobs(now iot.Time, limit int) ([]*iot.Job, error)
-	// NextDue returns the earliest DueAt of a job in a phase, zero if there is none.
+	// NextDue returns the earliest DueAt of a job, zero if none has any.
 	NextDue() (iot.Time, error)
+	// EndedJobs returns jobs that are COMPLETED or CANCELED, have nothing left to do and were
+	// last updated before a time, the longest ago first.
+	EndedJobs(before iot.Time, limit int) ([]*iot.Job, error)
 	// ContinuousJobs returns the continuous jobs IN_PROGRESS that have one of the groups
 	// as a target, by ID.
 	ContinuousJobs(groups []int64) ([]*iot.Job, error)
@@ -165,21 +179,45 @@ type JobReader interface {
 
 // CountDelta changes the counts of a job.
 type CountDelta struct {
-	Job   int64
-	Delta iot.Counts
+	Job      int64
+	Delta    iot.Counts // of Job.Counts
+	Executed iot.Counts // of Job.Executed, which is kept of statuses that are Executed only
 }
+
+// JobCounts is the counts of a job.
+type JobCounts struct{ Counts, Executed iot.Counts }
 
 // JobWriter changes jobs.
 type JobWriter interface {
 	// InsertJob stores a new job with its targets and document, and sets its ID. ErrExists.
 	InsertJob(job *iot.Job) error
-	// SaveJob stores everything that can change in a job, except Counts; targets can only
+	// SaveJob stores everything that can change in a job, except Counts and Executed;
+	// namespace, schedule, package versions, template and parameters never do; targets can only
 	// be appended.
 	SaveJob(job *iot.Job) error
 	// AddCounts applies the deltas, one per job, and returns the counts after each.
-	AddCounts(deltas []CountDelta) ([]iot.Counts, error)
+	AddCounts(deltas []CountDelta) ([]JobCounts, error)
 	// DeleteJob forgets a job that has no executions left, with targets and document.
 	DeleteJob(job *iot.Job) error
+}
+
+// TemplateReader reads the job templates of users.
+type TemplateReader interface {
+	// TemplateByID finds a template by the name that its user gave it. ErrNotFound.
+	TemplateByID(id string) (*iot.Template, error)
+	// Templates lists by ID, descending, those before the given one (0 = from the newest),
+	// without their documents.
+	Templates(before int64, limit int) ([]*iot.Template, error)
+	// CountTemplates returns how many there are.
+	CountTemplates() (int, error)
+}
+
+// TemplateWriter changes the job templates of users.
+type TemplateWriter interface {
+	// InsertTemplate stores a new template and sets its ID. ErrExists.
+	InsertTemplate(t *iot.Template) error
+	// DeleteTemplate forgets a template.
+	DeleteTemplate(t *iot.Template) error
 }
 
 // ThingQuery narrows Things; zero fields do not.

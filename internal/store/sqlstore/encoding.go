@@ -13,18 +13,26 @@ import (
 // The encoding of a queue:
 //
 //	queue     = version count entry…
-//	entry     = seq job number retry exec-version queued started updated status job-id namespace details
+//	entry     = seq job number retry exec-version queued started updated status job-id namespace details timers? retries?
 //	details   = count (key value)…, by key
+//	timers    = deadline step-deadline
+//	retries   = failed-retries timed-out-retries before
 //	text      = length bytes
 //
-// Numbers are unsigned varints, shortest form; status is one byte, with forceFlag. The
+// Numbers are unsigned varints, shortest form; status and before are one byte, status
+// with flags: timers and retries are there if their flag is set, and are not all zero. The
 // thing is not in it: it is the row's key. A journal row's execution is version and
 // entry, with thing and text of the thing's name before the entry.
 
 const (
 	encodingVersion = 1
-	forceFlag       = 0x80
 	minEntry        = 12 // bytes; bounds what a count can make us allocate
+
+	statusMask   = 0x0f
+	windowedFlag = 0x10
+	retriesFlag  = 0x20
+	timersFlag   = 0x40
+	forceFlag    = 0x80
 )
 
 var errCorrupt = errors.New("corrupt encoding")
@@ -102,14 +110,37 @@ func appendExecution(b []byte, e *iot.Execution, job iot.JobID) ([]byte, error) 
 		}
 		b = binary.AppendUvarint(b, uint64(v))
 	}
+	timers := e.Deadline != 0 || e.StepDeadline != 0
+	retries := e.FailedRetries != 0 || e.TimedOutRetries != 0 || e.Before != iot.NoStatus
 	status := byte(e.Status)
-	if e.ForceCanceled {
-		status |= forceFlag
+	for _, f := range [...]struct {
+		set  bool
+		flag byte
+	}{{e.ForceCanceled, forceFlag}, {timers, timersFlag}, {retries, retriesFlag}, {e.Windowed, windowedFlag}} {
+		if f.set {
+			status |= f.flag
+		}
 	}
 	b = append(b, status)
 	b = appendText(b, string(job))
 	b = appendText(b, e.Namespace)
-	return appendDetails(b, e.Details), nil
+	b = appendDetails(b, e.Details)
+	if timers {
+		if e.Deadline < 0 || e.StepDeadline < 0 {
+			return b, negative(e)
+		}
+		b = binary.AppendUvarint(b, uint64(e.Deadline))
+		b = binary.AppendUvarint(b, uint64(e.StepDeadline))
+	}
+	if retries {
+		if e.FailedRetries < 0 || e.TimedOutRetries < 0 {
+			return b, negative(e)
+		}
+		b = binary.AppendUvarint(b, uint64(e.FailedRetries))
+		b = binary.AppendUvarint(b, uint64(e.TimedOutRetries))
+		b = append(b, byte(e.Before))
+	}
+	return b, nil
 }
 
 func negative(e *iot.Execution) error {
@@ -213,13 +244,32 @@ func (d *decoder) text() string {
 func (d *decoder) execution(e *iot.Execution) {
 	e.Seq, e.Job, e.Number, e.RetryAttempt, e.Version = d.number(), d.number(), d.number(), d.number(), d.number()
 	e.QueuedAt, e.StartedAt, e.UpdatedAt = iot.Time(d.number()), iot.Time(d.number()), iot.Time(d.number())
-	status := d.byte()
-	e.Status, e.ForceCanceled = iot.ExecutionStatus(status&^forceFlag), status&forceFlag != 0
-	if e.Status != iot.NoStatus && e.Status.String() == "" {
-		d.fail()
-	}
+	flags := d.byte()
+	e.Status = d.known(flags & statusMask)
+	e.ForceCanceled, e.Windowed = flags&forceFlag != 0, flags&windowedFlag != 0
 	e.JobID, e.Namespace = iot.JobID(d.text()), d.text()
 	e.Details = d.details()
+	if flags&timersFlag != 0 {
+		e.Deadline, e.StepDeadline = iot.Time(d.number()), iot.Time(d.number())
+		if e.Deadline == 0 && e.StepDeadline == 0 {
+			d.fail()
+		}
+	}
+	if flags&retriesFlag != 0 {
+		e.FailedRetries, e.TimedOutRetries, e.Before = d.number(), d.number(), d.known(d.byte())
+		if e.FailedRetries == 0 && e.TimedOutRetries == 0 && e.Before == iot.NoStatus {
+			d.fail()
+		}
+	}
+}
+
+// known returns the status of the number.
+func (d *decoder) known(number byte) iot.ExecutionStatus {
+	s := iot.ExecutionStatus(number)
+	if s != iot.NoStatus && s.String() == "" {
+		d.fail()
+	}
+	return s
 }
 
 // details reads details; none are nil.

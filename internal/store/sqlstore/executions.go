@@ -12,7 +12,7 @@ import (
 // selectExecutions reads what scanExecution scans. The queue is joined for pending
 // executions only (statuses 1 and 2).
 const selectExecutions = `SELECT e.job, e.seq, e.thing_id, e.number, e.retry_attempt, e.status, e.version, e.force_canceled,
-	e.queued_at, e.started_at, e.updated_at, e.details, j.job_id, j.namespace, t.name, q.body
+	e.queued_at, e.started_at, e.updated_at, e.failed_retries, e.timed_out_retries, e.status_before, e.windowed, e.details, j.job_id, j.namespace, t.name, q.body
 	FROM executions e JOIN jobs j ON j.id = e.job JOIN things t ON t.id = e.thing_id
 	LEFT JOIN queues q ON q.thing_id = e.thing_id AND e.status <= 2 `
 
@@ -27,9 +27,10 @@ const (
 		AND ($4 = 0 OR e.job = $4) AND ($5 = 0 OR j.namespace = $6) ORDER BY e.seq DESC LIMIT $7`
 
 	insertExecution = `INSERT INTO executions (job, seq, thing_id, number, retry_attempt, status, version, force_canceled,
-		queued_at, started_at, updated_at, details) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+		queued_at, started_at, updated_at, failed_retries, timed_out_retries, status_before, windowed, due_at, details)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
 	updateExecution = `UPDATE executions SET status = $1, version = $2, force_canceled = $3, started_at = $4, updated_at = $5,
-		details = $6 WHERE job = $7 AND seq = $8`
+		details = $6, due_at = $7 WHERE job = $8 AND seq = $9`
 	deleteExecution = `DELETE FROM executions WHERE job = $1 AND seq = $2`
 )
 
@@ -38,6 +39,7 @@ func scanExecution(r *row) (iot.Execution, error) {
 		Job: r.int(), Seq: r.int(), ThingID: r.int(), Number: r.int(), RetryAttempt: r.int(),
 		Status: iot.ExecutionStatus(r.int()), Version: r.int(), ForceCanceled: r.bool(),
 		QueuedAt: r.time(), StartedAt: r.time(), UpdatedAt: r.time(),
+		FailedRetries: r.int(), TimedOutRetries: r.int(), Before: iot.ExecutionStatus(r.int()), Windowed: r.bool(),
 	}
 	var err error
 	if e.Details, err = decodeDetails(r.blob()); err != nil {
@@ -127,6 +129,11 @@ func (t *tx) InsertExecutions(executions []iot.Execution) error {
 		a.time(e.QueuedAt)
 		a.time(e.StartedAt)
 		a.time(e.UpdatedAt)
+		a.int(e.FailedRetries)
+		a.int(e.TimedOutRetries)
+		a.int(int64(e.Before))
+		a.bool(e.Windowed)
+		a.time(e.DueAt())
 		a.blob(t.details(e))
 	})
 }
@@ -142,6 +149,7 @@ func (t *tx) UpdateExecutions(executions []iot.Execution) error {
 		a.time(e.StartedAt)
 		a.time(e.UpdatedAt)
 		a.blob(t.details(e))
+		a.time(e.DueAt())
 		a.int(e.Job)
 		a.int(e.Seq)
 	}, func(_, rows int) { changed += rows })

@@ -18,8 +18,10 @@ const maxID int64 = math.MaxInt64
 func rank(s iot.JobStatus) int64 { return int64(slices.Index(iot.JobStatuses(), s)) + 1 }
 
 const selectJobs = `SELECT j.id, j.job_id, j.status, j.selection, j.namespace, j.description, j.comment, j.reason_code, j.force_canceled,
-	j.presigned, j.package_versions, j.created_at, j.updated_at, j.completed_at, j.phase, j.due_at, j.rollout_cursor, j.members,
-	c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+	j.config, j.schedule, j.package_versions, j.template_arn, j.parameters, j.created_at, j.updated_at, j.completed_at,
+	j.phase, j.due_at, j.rollout_cursor, j.pace, j.members,
+	c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled,
+	c.executed_succeeded, c.executed_failed, c.executed_timed_out, c.executed_rejected
 	FROM jobs j JOIN job_counts c ON c.job = j.id `
 
 const (
@@ -28,7 +30,8 @@ const (
 	jobsOfRank = selectJobs + `WHERE j.status = $1 AND j.id < $2 AND ($3 = '' OR j.selection = $3) AND ($4 = 0 OR j.namespace = $5)
 		AND ($6 = 0 OR EXISTS (SELECT 1 FROM job_targets g WHERE g.group_id = $6 AND g.group_id <> 0 AND g.job = j.id))
 		ORDER BY j.id DESC LIMIT $7`
-	dueJobs        = selectJobs + `WHERE j.phase <> '' AND j.due_at <= $1 ORDER BY j.due_at, j.id LIMIT $2`
+	dueJobs        = selectJobs + `WHERE j.due_at > 0 AND j.due_at <= $1 ORDER BY j.due_at, j.id LIMIT $2`
+	endedJobs      = selectJobs + `WHERE j.status IN (3, 4) AND j.phase = '' AND j.updated_at < $1 ORDER BY j.updated_at, j.id LIMIT $2`
 	continuousJobs = selectJobs + `JOIN job_targets g ON g.job = j.id
 		WHERE g.group_id = $1 AND g.group_id <> 0 AND j.status = 1 AND j.selection = 'CONTINUOUS'`
 	snapshotRollouts = selectJobs + `JOIN job_targets g ON g.job = j.id
@@ -38,14 +41,18 @@ const (
 	insertTarget = `INSERT INTO job_targets (job, position, arn, thing_id, group_id) VALUES ($1, $2, $3, $4, $5)`
 
 	insertJob = `INSERT INTO jobs (id, job_id, status, selection, namespace, description, comment, reason_code, force_canceled,
-		presigned, package_versions, created_at, updated_at, completed_at, phase, due_at, rollout_cursor, members)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`
-	saveJob = `UPDATE jobs SET status = $1, description = $2, comment = $3, reason_code = $4, force_canceled = $5, presigned = $6,
-		updated_at = $7, completed_at = $8, phase = $9, due_at = $10, rollout_cursor = $11, members = $12 WHERE id = $13`
+		config, schedule, package_versions, template_arn, parameters, created_at, updated_at, completed_at,
+		phase, due_at, rollout_cursor, pace, members)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`
+	saveJob = `UPDATE jobs SET status = $1, description = $2, comment = $3, reason_code = $4, force_canceled = $5, config = $6,
+		updated_at = $7, completed_at = $8, phase = $9, due_at = $10, rollout_cursor = $11, pace = $12, members = $13 WHERE id = $14`
 	addCounts = `UPDATE job_counts SET queued = queued + $1, in_progress = in_progress + $2, succeeded = succeeded + $3,
 		failed = failed + $4, timed_out = timed_out + $5, rejected = rejected + $6, removed = removed + $7,
 		canceled = canceled + $8 WHERE job = $9`
-	countsOfJob = `SELECT queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled FROM job_counts WHERE job = $1`
+	addExecuted = `UPDATE job_counts SET executed_succeeded = executed_succeeded + $1, executed_failed = executed_failed + $2,
+		executed_timed_out = executed_timed_out + $3, executed_rejected = executed_rejected + $4 WHERE job = $5`
+	countsOfJob = `SELECT queued, in_progress, succeeded, failed, timed_out, rejected, removed, canceled,
+		executed_succeeded, executed_failed, executed_timed_out, executed_rejected FROM job_counts WHERE job = $1`
 )
 
 func scanJob(r *row) (*iot.Job, error) {
@@ -58,19 +65,24 @@ func scanJob(r *row) (*iot.Job, error) {
 	j.Status = statuses[status-1]
 	j.Selection, j.Namespace = iot.Selection(r.text()), r.text()
 	j.Description, j.Comment, j.ReasonCode, j.ForceCanceled = r.text(), r.text(), r.text(), r.bool()
-	if err := fromJSON(r.text(), &j.Presigned); err != nil {
-		return nil, err
+	for _, into := range []any{&j.Config, &j.Schedule, &j.PackageVersions} {
+		if err := fromJSON(r.text(), into); err != nil {
+			return nil, err
+		}
 	}
-	if err := fromJSON(r.text(), &j.PackageVersions); err != nil {
+	j.TemplateARN = r.text()
+	if err := fromJSON(r.text(), &j.Parameters); err != nil {
 		return nil, err
 	}
 	j.CreatedAt, j.UpdatedAt, j.CompletedAt = r.time(), r.time(), r.time()
 	j.Phase, j.DueAt = iot.Phase(r.text()), r.time()
-	if err := fromJSON(r.text(), &j.Cursor); err != nil {
-		return nil, err
+	for _, into := range []any{&j.Cursor, &j.Pace} {
+		if err := fromJSON(r.text(), into); err != nil {
+			return nil, err
+		}
 	}
 	j.Members = r.int()
-	j.Counts = scanCounts(r)
+	j.Counts, j.Executed = scanCounts(r), scanExecuted(r)
 	return j, nil
 }
 
@@ -78,6 +90,17 @@ func scanJob(r *row) (*iot.Job, error) {
 func scanCounts(r *row) (c iot.Counts) {
 	for s := range c[iot.Queued:] {
 		c[iot.Queued:][s] = r.int()
+	}
+	return c
+}
+
+// executed lists the statuses that are kept of Executed, in the order of the columns.
+var executed = [...]iot.ExecutionStatus{iot.Succeeded, iot.Failed, iot.TimedOut, iot.Rejected}
+
+// scanExecuted reads the counts of the statuses in executed.
+func scanExecuted(r *row) (c iot.Counts) {
+	for _, s := range executed {
+		c[s] = r.int()
 	}
 	return c
 }
@@ -100,6 +123,18 @@ func toJSON(v any) (string, error) {
 		return "", err
 	}
 	return string(b), nil
+}
+
+// allJSON encodes values for columns, as toJSON does.
+func allJSON(values ...any) ([]string, error) {
+	columns := make([]string, len(values))
+	for i, v := range values {
+		var err error
+		if columns[i], err = toJSON(v); err != nil {
+			return nil, err
+		}
+	}
+	return columns, nil
 }
 
 // option splits an optional text into whether it is given, and what it is.
@@ -198,8 +233,19 @@ func (r reader) DueJobs(now iot.Time, limit int) ([]*iot.Job, error) {
 
 // NextDue implements store.JobReader.
 func (r reader) NextDue() (iot.Time, error) {
-	at, err := r.c.number(`SELECT due_at FROM jobs WHERE phase <> '' ORDER BY due_at LIMIT 1`)
+	at, err := r.c.number(`SELECT due_at FROM jobs WHERE due_at > 0 ORDER BY due_at LIMIT 1`)
 	return iot.Time(at), err
+}
+
+// CountActive implements store.JobReader.
+func (r reader) CountActive() (int, error) {
+	n, err := r.c.number(`SELECT count(*) FROM jobs WHERE status IN (1, 2)`)
+	return int(n), err
+}
+
+// EndedJobs implements store.JobReader.
+func (r reader) EndedJobs(before iot.Time, limit int) ([]*iot.Job, error) {
+	return r.jobs(endedJobs, 1, bindAll([]any{before, limit}))
 }
 
 // ContinuousJobs implements store.JobReader.
@@ -220,7 +266,7 @@ func (r reader) jobsOfGroups(query string, groups []int64) ([]*iot.Job, error) {
 
 // InsertJob implements store.JobWriter.
 func (t *tx) InsertJob(job *iot.Job) (err error) {
-	presigned, versions, cursor, err := jobJSON(job)
+	columns, err := allJSON(job.Config, job.Schedule, job.PackageVersions, job.Parameters, job.Cursor, job.Pace)
 	if err != nil {
 		return t.failing(err)
 	}
@@ -229,8 +275,8 @@ func (t *tx) InsertJob(job *iot.Job) (err error) {
 		return err
 	}
 	_, err = t.exec(insertJob, id, string(job.JobID), rank(job.Status), string(job.Selection), job.Namespace,
-		job.Description, job.Comment, job.ReasonCode, job.ForceCanceled, presigned, versions,
-		job.CreatedAt, job.UpdatedAt, job.CompletedAt, string(job.Phase), job.DueAt, cursor, job.Members)
+		job.Description, job.Comment, job.ReasonCode, job.ForceCanceled, columns[0], columns[1], columns[2], job.TemplateARN, columns[3],
+		job.CreatedAt, job.UpdatedAt, job.CompletedAt, string(job.Phase), job.DueAt, columns[4], columns[5], job.Members)
 	if err != nil {
 		return err
 	}
@@ -240,24 +286,13 @@ func (t *tx) InsertJob(job *iot.Job) (err error) {
 	if _, err := t.exec(`INSERT INTO job_counts (job) VALUES ($1)`, id); err != nil {
 		return err
 	}
-	if job.Counts != (iot.Counts{}) {
-		if _, err := t.AddCounts([]store.CountDelta{{Job: id, Delta: job.Counts}}); err != nil {
+	if job.Counts != (iot.Counts{}) || job.Executed != (iot.Counts{}) {
+		if _, err := t.AddCounts([]store.CountDelta{{Job: id, Delta: job.Counts, Executed: job.Executed}}); err != nil {
 			return err
 		}
 	}
 	job.ID = id
 	return t.insertTargets(job, 0)
-}
-
-func jobJSON(job *iot.Job) (presigned, versions, cursor string, err error) {
-	if presigned, err = toJSON(job.Presigned); err != nil {
-		return
-	}
-	if versions, err = toJSON(job.PackageVersions); err != nil {
-		return
-	}
-	cursor, err = toJSON(job.Cursor)
-	return
 }
 
 // insertTargets stores the targets of the job from the given position on.
@@ -274,12 +309,12 @@ func (t *tx) insertTargets(job *iot.Job, from int) error {
 
 // SaveJob implements store.JobWriter. store.ErrNotFound if the job is absent.
 func (t *tx) SaveJob(job *iot.Job) error {
-	presigned, _, cursor, err := jobJSON(job)
+	columns, err := allJSON(job.Config, job.Cursor, job.Pace)
 	if err != nil {
 		return t.failing(err)
 	}
-	err = t.change(saveJob, rank(job.Status), job.Description, job.Comment, job.ReasonCode, job.ForceCanceled, presigned,
-		job.UpdatedAt, job.CompletedAt, string(job.Phase), job.DueAt, cursor, job.Members, job.ID)
+	err = t.change(saveJob, rank(job.Status), job.Description, job.Comment, job.ReasonCode, job.ForceCanceled, columns[0],
+		job.UpdatedAt, job.CompletedAt, string(job.Phase), job.DueAt, columns[1], columns[2], job.Members, job.ID)
 	if err != nil {
 		return err
 	}
@@ -292,7 +327,7 @@ func (t *tx) SaveJob(job *iot.Job) error {
 
 // AddCounts implements store.JobWriter. The first of the counts, of no status, is not
 // kept. store.ErrNotFound if a job is absent; a count that would fall below zero is an error.
-func (t *tx) AddCounts(deltas []store.CountDelta) ([]iot.Counts, error) {
+func (t *tx) AddCounts(deltas []store.CountDelta) ([]store.JobCounts, error) {
 	changed := 0
 	err := t.write(addCounts, len(deltas), func(i int, a *args) {
 		for _, d := range deltas[i].Delta[iot.Queued:] {
@@ -306,14 +341,33 @@ func (t *tx) AddCounts(deltas []store.CountDelta) ([]iot.Counts, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts := make([]iot.Counts, len(deltas))
+	if err := t.addExecuted(deltas); err != nil {
+		return nil, err
+	}
+	counts := make([]store.JobCounts, len(deltas))
 	err = t.c.read(countsOfJob, len(deltas),
 		func(i int, a *args) { a.int(deltas[i].Job) },
 		func(i int, row *row) error {
-			counts[i] = scanCounts(row)
+			counts[i] = store.JobCounts{Counts: scanCounts(row), Executed: scanExecuted(row)}
 			return nil
 		})
 	return counts, err
+}
+
+// addExecuted applies the deltas of Executed that change something.
+func (t *tx) addExecuted(deltas []store.CountDelta) error {
+	var changes []*store.CountDelta
+	for i := range deltas {
+		if deltas[i].Executed != (iot.Counts{}) {
+			changes = append(changes, &deltas[i])
+		}
+	}
+	return t.write(addExecuted, len(changes), func(i int, a *args) {
+		for _, s := range executed {
+			a.int(changes[i].Executed[s])
+		}
+		a.int(changes[i].Job)
+	}, nil)
 }
 
 // DeleteJob implements store.JobWriter.

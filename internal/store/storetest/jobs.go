@@ -17,9 +17,22 @@ var jobs = []testCase{
 			JobID: "j", Status: iot.JobInProgress, Selection: iot.Continuous, Namespace: "ns",
 			Targets:     []iot.Target{{ARN: "arn:g", GroupID: g.ID}, {ARN: "arn:a", ThingID: th.ID}},
 			Description: "d", Comment: "c", ReasonCode: "r", ForceCanceled: true,
-			Presigned: &iot.PresignedURLConfig{RoleARN: "role", ExpiresInSec: 60}, PackageVersions: []string{"p1", "p2"},
+			Config: iot.JobConfig{
+				Presigned:      &iot.PresignedURLConfig{RoleARN: "role", ExpiresInSec: 60},
+				Rollout:        &iot.RolloutConfig{MaximumPerMinute: 7, Exponential: &iot.ExponentialRate{BasePerMinute: 1, FactorTenths: 11, NotifiedThings: 2, SucceededThings: 3}},
+				Abort:          []iot.AbortCriterion{{Failure: iot.FailureAll, ThresholdHundredths: 1, MinExecuted: 2}},
+				TimeoutMinutes: 10080,
+				Retry:          []iot.RetryCriterion{{Failure: iot.FailureFailed, Retries: 10}},
+			},
+			Schedule: &iot.Schedule{
+				Start: "2023-11-15 00:00", End: "2023-11-16 00:00", StartAt: t0 + 5, EndAt: t0 + 6, EndBehavior: iot.ForceCancel,
+				Windows: []iot.Window{{Cron: "cron(0 0 * * ? *)", Minutes: 1430}},
+			},
+			PackageVersions: []string{"p1", "p2"}, TemplateARN: "arn:t", Parameters: map[string]string{"k": "v", "ä": ""},
 			CreatedAt: t0, UpdatedAt: t0 + 1, Phase: iot.PhaseRollout, DueAt: t0 + 2,
-			Cursor: iot.Cursor{Target: 1, Group: g.ID, After: "a"}, Members: 77, Counts: iot.Counts{0, 1, 2, 3, 4, 5, 6, 7, 8},
+			Cursor: iot.Cursor{Target: 1, Group: g.ID, After: "a", Status: iot.Queued, Seq: 3}, Members: 77,
+			Pace:   iot.Pace{Notified: 1, Step: 2, Began: t0, Minute: 3, Created: 4, Over: true},
+			Counts: iot.Counts{0, 1, 2, 3, 4, 5, 6, 7, 8}, Executed: iot.Counts{iot.Succeeded: 9, iot.Failed: 10, iot.TimedOut: 11, iot.Rejected: 12},
 			Document: `{"a": "ä"}`,
 		}
 		f.update(func(tx store.Tx) error { return tx.InsertJob(j) })
@@ -58,7 +71,8 @@ var jobs = []testCase{
 		j.Targets = append(j.Targets, iot.Target{ARN: "arn:h", GroupID: h.ID})
 		j.Status, j.Phase, j.DueAt = iot.JobCanceled, iot.PhaseCancel, t0+9
 		j.Description, j.Comment, j.ReasonCode, j.ForceCanceled = "d", "c", "r", true
-		j.Presigned = &iot.PresignedURLConfig{RoleARN: "role"}
+		j.Config = iot.JobConfig{Presigned: &iot.PresignedURLConfig{RoleARN: "role"}, TimeoutMinutes: 5}
+		j.Pace = iot.Pace{Notified: 5, Began: t0}
 		j.UpdatedAt, j.CompletedAt, j.Cursor, j.Members = t0+1, t0+2, iot.Cursor{Target: 1}, 5
 		f.update(func(tx store.Tx) error { return tx.SaveJob(j) })
 		f.update(func(tx store.Tx) error { return tx.SaveJob(j) }) // targets are not doubled
@@ -93,12 +107,15 @@ var jobs = []testCase{
 		f.update(func(tx store.Tx) error {
 			counts, err := tx.AddCounts([]store.CountDelta{
 				{Job: k.ID, Delta: iot.Counts{iot.Queued: 5}},
-				{Job: j.ID, Delta: iot.Counts{iot.Queued: 2, iot.Canceled: 1}},
+				{Job: j.ID, Delta: iot.Counts{iot.Queued: 2, iot.Canceled: 1}, Executed: iot.Counts{iot.TimedOut: 4}},
 			})
 			f.must(err)
-			f.equal(counts, []iot.Counts{{iot.Queued: 5}, {iot.Queued: 2, iot.Canceled: 1}})
+			f.equal(counts, []store.JobCounts{
+				{Counts: iot.Counts{iot.Queued: 5}},
+				{Counts: iot.Counts{iot.Queued: 2, iot.Canceled: 1}, Executed: iot.Counts{iot.TimedOut: 4}},
+			})
 			counts, err = tx.AddCounts([]store.CountDelta{{Job: k.ID, Delta: iot.Counts{iot.Queued: -1, iot.InProgress: 1}}})
-			f.equal(counts, []iot.Counts{{iot.Queued: 4, iot.InProgress: 1}})
+			f.equal(counts, []store.JobCounts{{Counts: iot.Counts{iot.Queued: 4, iot.InProgress: 1}}})
 			return err
 		})
 		f.equal(read(f, func(r store.Reader) (*iot.Job, error) { return r.JobByName("k") }).Counts, iot.Counts{iot.Queued: 4, iot.InProgress: 1})
@@ -106,12 +123,38 @@ var jobs = []testCase{
 			_, err := tx.AddCounts([]store.CountDelta{{Job: 999}})
 			return err
 		})
-		if f.Update(f.Context(), func(tx store.Tx) error {
-			_, err := tx.AddCounts([]store.CountDelta{{Job: j.ID, Delta: iot.Counts{iot.Failed: -1}}})
-			return err
-		}) == nil {
-			f.Error("a count below zero")
+		for _, bad := range []store.CountDelta{
+			{Job: j.ID, Delta: iot.Counts{iot.Failed: -1}},
+			{Job: j.ID, Executed: iot.Counts{iot.Failed: -1}},
+		} {
+			if f.Update(f.Context(), func(tx store.Tx) error {
+				_, err := tx.AddCounts([]store.CountDelta{bad})
+				return err
+			}) == nil {
+				f.Errorf("a count below zero: %+v", bad)
+			}
 		}
+	}},
+	{"count what has been executed apart from the rest", func(f *fixture) {
+		j := f.job("j")
+		f.update(func(tx store.Tx) error {
+			// A thing fails and is tried again: it is queued, and stays among the failed
+			// until the retry ends. What cannot be executed is not kept.
+			counts, err := tx.AddCounts([]store.CountDelta{{
+				Job: j.ID, Delta: iot.Counts{iot.Queued: 1},
+				Executed: iot.Counts{iot.NoStatus: -1, iot.Failed: 1, iot.Queued: 7, iot.Canceled: 7},
+			}})
+			f.must(err)
+			f.equal(counts, []store.JobCounts{{Counts: iot.Counts{iot.Queued: 1}, Executed: iot.Counts{iot.Failed: 1}}})
+			counts, err = tx.AddCounts([]store.CountDelta{{Job: j.ID, Executed: iot.Counts{iot.Failed: -1, iot.Rejected: 1}}})
+			f.equal(counts, []store.JobCounts{{Counts: iot.Counts{iot.Queued: 1}, Executed: iot.Counts{iot.Rejected: 1}}})
+			return err
+		})
+		have := read(f, func(r store.Reader) (*iot.Job, error) { return r.JobByName("j") })
+		f.equal(have.Executed, iot.Counts{iot.Rejected: 1})
+		have.Executed = iot.Counts{iot.Succeeded: 3} // SaveJob does not look at it
+		f.update(func(tx store.Tx) error { return tx.SaveJob(have) })
+		f.equal(read(f, func(r store.Reader) (*iot.Job, error) { return r.JobByName("j") }).Executed, iot.Counts{iot.Rejected: 1})
 	}},
 	{"are listed by status, the newest first", func(f *fixture) {
 		// In the order of iot.JobStatuses, each with two jobs.
