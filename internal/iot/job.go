@@ -1,11 +1,7 @@
 package iot
 
 import (
-	"bytes"
-	"encoding/json"
 	"slices"
-	"strings"
-	"unicode/utf8"
 )
 
 // JobStatus is the state of a job in AWS's own words.
@@ -283,30 +279,9 @@ func (j *Job) Delete(now Time, force bool) error {
 
 // Limits of jobs (spec §15.1).
 const (
-	MaxDocument  = 32768 // bytes
-	MaxTargets   = 100   // per job
-	MaxDeletions = 10    // jobs in DELETION_IN_PROGRESS at a time
+	MaxTargets   = 100 // per job
+	MaxDeletions = 10  // jobs in DELETION_IN_PROGRESS at a time
 )
-
-// CheckDocument returns an InvalidRequest error unless doc is a JSON object in UTF-8 of
-// at most 32,768 bytes, without placeholders, which need parts of the service that
-// drover does not have yet.
-func CheckDocument(doc string) error {
-	switch {
-	case len(doc) > MaxDocument:
-		return Errorf(InvalidRequest, "The job document has %d bytes; the limit is %d", len(doc), MaxDocument)
-	case !utf8.ValidString(doc):
-		return Errorf(InvalidRequest, "The job document is not valid UTF-8")
-	case !json.Valid([]byte(doc)):
-		return Errorf(InvalidRequest, "The job document is not valid JSON")
-	case bytes.TrimLeft([]byte(doc), " \t\r\n")[0] != '{':
-		return Errorf(InvalidRequest, "The job document must be a JSON object")
-	}
-	if i := strings.Index(doc, "${aws:iot:"); i >= 0 {
-		return Errorf(InvalidRequest, "The job document holds the placeholder %q; drover does not substitute placeholders yet", shorten(doc[i:min(len(doc), i+60)]))
-	}
-	return nil
-}
 
 // HasGroup reports whether one of ids is a target of j.
 func (j *Job) HasGroup(ids []int64) bool {

@@ -15,9 +15,11 @@ const (
 	JobDone            Kind = "job.completed"
 	JobDeletionStarted Kind = "job.deletion_in_progress"
 	JobDeleted         Kind = "job.deleted"
+	JobScheduleMoved   Kind = "job.schedule" // it starts, waits for its next window, goes on, or comes to its end
 
 	ExecutionChanged Kind = "execution.changed" // Execution.Status says to what
 	ExecutionDeleted Kind = "execution.deleted"
+	ExecutionWindow  Kind = "execution.window" // it is shown or hidden because a window opens or closes
 
 	ThingCreated Kind = "thing.created"
 	ThingUpdated Kind = "thing.updated"

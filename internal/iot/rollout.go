@@ -1,0 +1,113 @@
+package iot
+
+import (
+	"math"
+	"time"
+)
+
+// Limits of rollout rates (spec §4.2).
+const (
+	MaxRate         = 1000 // executions per minute; what a rollout config without a maximum means
+	minFactorTenths = 11
+	maxFactorTenths = 50
+)
+
+const rolloutMember = "jobExecutionsRolloutConfig"
+
+// Check returns an InvalidRequest error for the first member that breaks its limits.
+func (c *RolloutConfig) Check() error {
+	if c.MaximumPerMinute < 0 || c.MaximumPerMinute > MaxRate {
+		return Invalid(rolloutMember+".maximumPerMinute", c.MaximumPerMinute, "Member must have a value between 1 and 1000")
+	}
+	e := c.Exponential
+	if e == nil {
+		return nil
+	}
+	const member = rolloutMember + ".exponentialRate"
+	switch {
+	case e.BasePerMinute < 1 || e.BasePerMinute > MaxRate:
+		return Invalid(member+".baseRatePerMinute", e.BasePerMinute, "Member must have a value between 1 and 1000")
+	case e.FactorTenths < minFactorTenths || e.FactorTenths > maxFactorTenths:
+		return Invalid(member+".incrementFactor", float64(e.FactorTenths)/10, "Member must have a value between 1.1 and 5, with at most one decimal")
+	case e.NotifiedThings < 0:
+		return Invalid(member+".rateIncreaseCriteria.numberOfNotifiedThings", e.NotifiedThings, "Member must have value greater than or equal to 1")
+	case e.SucceededThings < 0:
+		return Invalid(member+".rateIncreaseCriteria.numberOfSucceededThings", e.SucceededThings, "Member must have value greater than or equal to 1")
+	case e.NotifiedThings == 0 && e.SucceededThings == 0:
+		return Invalid(member+".rateIncreaseCriteria", nil, "Member must hold numberOfNotifiedThings or numberOfSucceededThings")
+	}
+	return nil
+}
+
+// maximum is the rate that is never exceeded.
+func (c *RolloutConfig) maximum() int64 {
+	if c.MaximumPerMinute == 0 {
+		return MaxRate
+	}
+	return c.MaximumPerMinute
+}
+
+// step is how often the rate has grown after so many notified and succeeded things: the
+// criterion that is further on counts (spec A-17).
+func (e *ExponentialRate) step(notified, succeeded int64) int64 {
+	var k int64
+	if e.NotifiedThings > 0 {
+		k = notified / e.NotifiedThings
+	}
+	if e.SucceededThings > 0 {
+		k = max(k, succeeded/e.SucceededThings)
+	}
+	return k
+}
+
+// rate is how many executions may be created per minute at a step.
+func (c *RolloutConfig) rate(step int64) int64 {
+	e := c.Exponential
+	if e == nil {
+		return c.maximum()
+	}
+	// Beyond some steps every rate is above the maximum, and the power beyond any float.
+	rate := float64(e.BasePerMinute) * math.Pow(float64(e.FactorTenths)/10, float64(min(step, 1000)))
+	// What should be a whole number may be a little below it.
+	return int64(min(math.Floor(rate+1e-9), float64(c.maximum())))
+}
+
+// Plan is what a rollout may do now.
+type Plan struct {
+	Create      int64 // executions that may be created now; math.MaxInt64 for no limit
+	LookAgainAt Time  // when more may be created
+}
+
+// PlanRollout says how many executions of j may be created at now. Minutes are counted from
+// the beginning of the rollout; in each no more are created than its rate, which never
+// falls (spec §4.2). It notes in j.Pace what it found out.
+func (j *Job) PlanRollout(now Time) Plan {
+	p := &j.Pace
+	if p.Began == 0 {
+		p.Began = now
+	}
+	c := j.Config.Rollout
+	if c == nil {
+		return Plan{Create: math.MaxInt64, LookAgainAt: now}
+	}
+	const minute = Time(time.Minute / time.Millisecond)
+	if m := int64((now - p.Began) / minute); m > p.Minute {
+		p.Minute, p.Created = m, 0
+	}
+	if c.Exponential != nil {
+		p.Step = max(p.Step, c.Exponential.step(p.Notified, j.Counts[Succeeded]))
+	}
+	plan := Plan{Create: max(0, c.rate(p.Step)-p.Created), LookAgainAt: p.Began + Time(p.Minute+1)*minute}
+	if c.Exponential != nil && c.Exponential.NotifiedThings > 0 && plan.Create > 0 {
+		// Up to the next step only, so that the rate is looked at again there.
+		step := p.Notified/c.Exponential.NotifiedThings + 1
+		plan.Create = min(plan.Create, step*c.Exponential.NotifiedThings-p.Notified)
+	}
+	return plan
+}
+
+// Created notes that n executions were created in the minute that PlanRollout spoke of.
+func (j *Job) Created(n int64) {
+	j.Pace.Notified += n
+	j.Pace.Created += n
+}
