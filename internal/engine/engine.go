@@ -29,7 +29,7 @@ type Config struct {
 	BatchSize int // requests per commit, at most; default 512
 	InboxSize int // requests waiting before Submit blocks; default 16,384
 	ChunkSize int // executions per transaction of a background loop; default 2,000
-	// Poll is how often the loops look for due work that nobody woke them for; default 500 ms.
+	// Poll is how often the loops look for due work that nobody woke them for; default 1 s.
 	Poll time.Duration
 	// Retention is how long jobs are kept after they have ended, with all their executions;
 	// default 730 days (spec §15.1).
@@ -48,6 +48,7 @@ type Engine struct {
 	poll      time.Duration
 	retain    time.Duration
 	wake      chan struct{} // a hint that a job is due; the table is the truth
+	timers    chan struct{} // a hint that an execution times out at another time than before
 	inbox     *inbox
 	publisher *publisher
 	documents documents
@@ -77,8 +78,9 @@ func New(cfg Config) (*Engine, error) {
 		log:     cfg.Logger,
 		metrics: newMetrics(cfg.Metrics),
 		chunk:   cmp.Or(cfg.ChunkSize, 2000),
-		poll:    cmp.Or(cfg.Poll, 500*time.Millisecond),
+		poll:    cmp.Or(cfg.Poll, time.Second),
 		wake:    make(chan struct{}, 1),
+		timers:  make(chan struct{}, 1),
 		retain:  cmp.Or(cfg.Retention, 730*24*time.Hour),
 		inbox:   newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
 	}
@@ -96,9 +98,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	var work errgroup.Group
 	work.Go(func() error { return e.runBatches(ctx) })
-	work.Go(func() error { return e.runLoop(ctx, "jobs", e.wake, e.jobsOnce, store.Reader.NextDue) })
-	work.Go(func() error { return e.runLoop(ctx, "timeouts", nil, e.timeoutsOnce, store.Reader.NextDueExecution) })
-	work.Go(func() error { return e.runLoop(ctx, "retention", nil, e.retentionOnce, nil) })
+	for _, l := range []loop{
+		{name: "jobs", once: e.jobsOnce, next: store.Reader.NextDue, wake: e.wake, rest: e.poll},
+		{name: "timeouts", once: e.timeoutsOnce, next: store.Reader.NextDueExecution, wake: e.timers, rest: e.poll},
+		{name: "retention", once: e.retentionOnce, rest: max(e.poll, retentionPeriod)},
+	} {
+		work.Go(func() error { return l.run(ctx, e) })
+	}
 	published := make(chan error, 1)
 	go func() { published <- e.publisher.run() }()
 
@@ -111,9 +117,12 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) now() iot.Time { return iot.At(e.clock()) }
 
 // wakeUp tells the job loop that something is due.
-func (e *Engine) wakeUp() {
+func (e *Engine) wakeUp() { hint(e.wake) }
+
+// hint wakes whoever waits on c, now or when it next looks.
+func hint(c chan<- struct{}) {
 	select {
-	case e.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

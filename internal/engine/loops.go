@@ -11,46 +11,55 @@ import (
 	"drover/internal/store"
 )
 
-// runLoop calls once until ctx ends: as long as it finds work, when somebody wakes it, when
-// the earliest due time comes that next knows (nil: when the table says nothing), and every
-// now and then, because a hint can be lost and another process may have written.
-func (e *Engine) runLoop(ctx context.Context, name string, wake <-chan struct{}, once func(context.Context) (bool, error), next func(store.Reader) (iot.Time, error)) error {
+// loop is background work.
+type loop struct {
+	name string
+	once func(context.Context) (more bool, err error) // does one chunk of what is due
+	next func(store.Reader) (iot.Time, error)         // earliest due time, zero for none; nil if the table does not say
+	wake <-chan struct{}                              // a hint that something may be due earlier than it was; nil for none
+	rest time.Duration                                // longest pause, because a hint can be lost and another process may have written
+}
+
+// run works until ctx ends: as long as there is work, when somebody wakes it, when the
+// earliest due time comes, and every now and then.
+func (l loop) run(ctx context.Context, e *Engine) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-wake:
+		case <-l.wake:
 		case <-timer.C:
 		}
-		more, err := once(ctx)
-		pause := e.poll
+		more, err := l.once(ctx)
+		pause := l.rest
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			e.log.ErrorContext(ctx, "loop failed, trying again", "loop", name, "err", err)
+			e.log.ErrorContext(ctx, "loop failed, trying again", "loop", l.name, "err", err)
+			pause = min(pause, time.Second)
 		case more:
 			pause = 0
-		case next != nil:
-			pause = e.untilDue(ctx, next)
+		case l.next != nil:
+			pause = l.untilDue(ctx, e)
 		}
 		timer.Reset(pause)
 	}
 }
 
-// untilDue returns how long a loop may rest, at most poll.
-func (e *Engine) untilDue(ctx context.Context, next func(store.Reader) (iot.Time, error)) time.Duration {
+// untilDue returns how long the loop may pause.
+func (l loop) untilDue(ctx context.Context, e *Engine) time.Duration {
 	var due iot.Time
 	err := e.view(ctx, func(tx store.Reader) (err error) {
-		due, err = next(tx)
+		due, err = l.next(tx)
 		return err
 	})
 	if err != nil || due == 0 {
-		return e.poll // an error shows up again in the loop's own work
+		return l.rest // an error shows up again in the loop's own work
 	}
-	return min(e.poll, max(0, time.Duration(due-e.now())*time.Millisecond))
+	return min(l.rest, max(0, time.Duration(due-e.now())*time.Millisecond))
 }
 
 // dueJobs is how many jobs get one chunk of work each in a round, the longest due first.

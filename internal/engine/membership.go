@@ -28,6 +28,9 @@ func (e *Engine) Joined(tx store.Tx, now iot.Time, members []iot.Member, actor s
 			return err
 		}
 		for _, j := range jobs {
+			if !j.RollsOut() {
+				continue // its end time has come
+			}
 			if err := e.join(w, j, byGroup[g]); err != nil {
 				return err
 			}

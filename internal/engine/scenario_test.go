@@ -32,12 +32,18 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 //	thing NAME...                       register things
 //	group NAME [in=PARENT]              create a group
 //	join GROUP THING... / leave GROUP THING / delete-thing THING
-//	create JOB [continuous] [ns=N] TARGET...   TARGET is a thing, or a group with a +
+//	many PREFIX N GROUP                 register N things in a group
+//	create JOB [continuous] [OPTION=…] TARGET...   TARGET is a thing, or a group with a +
+//	  ns=N rate=PER-MINUTE grow=BASE,FACTOR-IN-TENTHS,NOTIFIED,SUCCEEDED
+//	  abort=TYPE:PERCENT:MINIMUM,… timeout=MINUTES retry=TYPE:N,…
+//	  start=DURATION end=DURATION behavior=B window=CRON_FORM/MINUTES
+//	change JOB [rate=…] [abort=…] [timeout=…] [retry=…]
 //	cancel JOB [force] / delete JOB [force] / associate JOB GROUP...
 //	cancel-execution THING JOB [force] [version=N] [k=v...]
 //	delete-execution THING JOB NUMBER [force]
-//	start THING [ns=N] [k=v...] / pending THING [ns=N] / describe THING JOB [number=N]
-//	update THING JOB STATUS [version=N] [number=N] [k=v...]
+//	start THING [ns=N] [step=MINUTES] [k=v...] / pending THING [ns=N] / describe THING JOB [number=N]
+//	update THING JOB STATUS [version=N] [number=N] [step=MINUTES] [k=v...]
+//	all JOB STATUS N                    the next N pending things of a job report a status
 //	job JOB / jobs / executions JOB
 //	wait DURATION
 func TestScenarios(t *testing.T) {
@@ -130,7 +136,7 @@ func (s *scene) open(path string) {
 		s.t.Fatal(err)
 	}
 	s.db, s.path = db, path
-	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: s.publish, ChunkSize: 3, BatchSize: 4})
+	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: s.publish, ChunkSize: 3, BatchSize: 4, Poll: time.Hour})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -159,6 +165,7 @@ func (s *scene) publish(records []iot.Record) {
 		switch {
 		case r.Kind == iot.ExecutionDeleted:
 			s.tell("event %s/%s#%d deleted", r.JobID, r.Execution.Thing, r.Execution.Number)
+		case r.Kind == iot.ExecutionWindow:
 		case r.Execution != nil && r.Execution.Status.Terminal():
 			s.tell("event %s/%s#%d %s by %s", r.JobID, r.Execution.Thing, r.Execution.Number, r.Execution.Status, r.Actor)
 		case strings.HasPrefix(string(r.Kind), "job."):
@@ -321,8 +328,32 @@ func (s *scene) command(name string, plain []string, opts map[string]string) str
 			in.Selection, plain = iot.Continuous, plain[1:]
 		}
 		in.Targets = s.arns(plain)
+		in.Config = configOf(opts)
+		in.Schedule = s.scheduleOf(opts)
 		_, err := s.engine.CreateJob(ctx, in)
 		return s.outcome("", err)
+	case "change":
+		c := configOf(opts)
+		in := iot.JobUpdate{JobID: iot.JobID(plain[0]), Rollout: c.Rollout, Abort: c.Abort, Retry: c.Retry, Actor: "key:test"}
+		if c.TimeoutMinutes != 0 {
+			in.Timeout = &c.TimeoutMinutes
+		}
+		return s.outcome("", s.engine.UpdateJob(ctx, in))
+	case "many":
+		n, err := strconv.Atoi(plain[1])
+		if err != nil {
+			return err.Error()
+		}
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf("%s%04d", plain[0], i+1))
+		}
+		if out := s.command("thing", names, nil); out != "" {
+			return out
+		}
+		return s.update(func(tx store.Tx) error { return s.join(tx, plain[2], names) })
+	case "all":
+		return s.all(iot.JobID(plain[0]), plain[1], plain[2])
 	case "associate":
 		_, err := s.engine.AssociateTargets(ctx, iot.NewTargets{JobID: iot.JobID(plain[0]), Targets: s.arns(plain[1:]), Actor: "key:test"})
 		return s.outcome("", err)
@@ -391,6 +422,7 @@ func (s *scene) device(name, ns string, plain []string, opts map[string]string) 
 	if n := take(opts, "number"); n != nil {
 		r.Number = *n
 	}
+	r.StepTimeout = take(opts, "step")
 	if len(opts) > 0 {
 		r.Details = opts
 	}
@@ -417,6 +449,106 @@ func (s *scene) device(name, ns string, plain []string, opts map[string]string) 
 		return "ok: nothing"
 	}
 	return "ok: " + short(a.Execution) + " " + a.Document
+}
+
+// configOf reads the configuration of a job from the options of a command.
+func configOf(opts map[string]string) (c iot.JobConfig) {
+	number := func(text string) int64 {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		return n
+	}
+	if text, ok := opts["rate"]; ok {
+		c.Rollout = &iot.RolloutConfig{MaximumPerMinute: number(text)}
+	}
+	if text, ok := opts["grow"]; ok {
+		f := strings.Split(text, ",")
+		if c.Rollout == nil {
+			c.Rollout = &iot.RolloutConfig{}
+		}
+		c.Rollout.Exponential = &iot.ExponentialRate{BasePerMinute: number(f[0]), FactorTenths: number(f[1]), NotifiedThings: number(f[2]), SucceededThings: number(f[3])}
+	}
+	if text, ok := opts["abort"]; ok {
+		for part := range strings.SplitSeq(text, ",") {
+			f := strings.Split(part, ":")
+			c.Abort = append(c.Abort, iot.AbortCriterion{Failure: iot.FailureType(f[0]), ThresholdHundredths: number(f[1]) * 100, MinExecuted: number(f[2])})
+		}
+	}
+	if text, ok := opts["timeout"]; ok {
+		c.TimeoutMinutes = number(text)
+	}
+	if text, ok := opts["retry"]; ok {
+		for part := range strings.SplitSeq(text, ",") {
+			f := strings.Split(part, ":")
+			c.Retry = append(c.Retry, iot.RetryCriterion{Failure: iot.FailureType(f[0]), Retries: number(f[1])})
+		}
+	}
+	return c
+}
+
+// scheduleOf reads a schedule; times are durations from now.
+func (s *scene) scheduleOf(opts map[string]string) *iot.Schedule {
+	var schedule iot.Schedule
+	at := func(key string) string {
+		text, ok := opts[key]
+		if !ok {
+			return ""
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			panic(err)
+		}
+		return time.Now().UTC().Add(d).Format("2006-01-02 15:04")
+	}
+	schedule.Start, schedule.End, schedule.EndBehavior = at("start"), at("end"), iot.EndBehavior(opts["behavior"])
+	if text, ok := opts["window"]; ok {
+		i := strings.LastIndex(text, "/")
+		minutes, err := strconv.ParseInt(text[i+1:], 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		schedule.Windows = []iot.Window{{Cron: strings.ReplaceAll(text[:i], "_", " "), Minutes: minutes}}
+	}
+	if schedule.Start == "" && schedule.End == "" && schedule.EndBehavior == "" && schedule.Windows == nil {
+		return nil
+	}
+	return &schedule
+}
+
+// all lets the next n things with a pending execution of a job report a status. What they
+// are told is not shown.
+func (s *scene) all(id iot.JobID, status, count string) string {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err.Error()
+	}
+	for _, pending := range []iot.ExecutionStatus{iot.InProgress, iot.Queued} {
+		list, _, err := s.engine.JobExecutions(context.Background(), id, pending, iot.Page{Limit: n})
+		if err != nil {
+			return err.Error()
+		}
+		for _, x := range list[:min(n, len(list))] {
+			r := &iot.Request{Op: iot.OpUpdate, Thing: x.Thing, JobID: id, Status: iot.ParseExecutionStatus(status), Actor: "thing"}
+			if _, err := s.engine.Do(context.Background(), r); err != nil {
+				return err.Error()
+			}
+			n--
+		}
+	}
+	synctest.Wait()
+	told := s.told
+	s.told = nil
+	for _, line := range told {
+		if strings.HasPrefix(line, "event "+string(id)+" ") {
+			s.told = append(s.told, line)
+		}
+	}
+	if n > 0 {
+		return fmt.Sprintf("%d too few", n)
+	}
+	return ""
 }
 
 func (s *scene) arns(names []string) []string {
@@ -503,9 +635,18 @@ func (s *scene) checkInvariants(after string) {
 					s.t.Errorf("after %q: the table has %s, the queue %s", after, short(&x), short(p))
 				}
 			}
-			var counts iot.Counts
+			var counts, executed iot.Counts
 			for _, x := range latest {
 				counts[x.Status]++
+				for _, y := range slices.Backward(all) { // the most recent attempt that was executed
+					if y.ThingID == x.ThingID && y.Status.Executed() {
+						executed[y.Status]++
+						break
+					}
+				}
+			}
+			if executed != j.Executed {
+				s.t.Errorf("after %q: executed counts of %s are %v, its executions say %v", after, j.JobID, j.Executed, executed)
 			}
 			if counts != j.Counts {
 				s.t.Errorf("after %q: counts of %s are %v, its executions say %v", after, j.JobID, j.Counts, counts)

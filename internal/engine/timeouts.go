@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"drover/internal/iot"
 	"drover/internal/store"
@@ -45,6 +46,9 @@ func (e *Engine) timeoutsOnce(ctx context.Context) (bool, error) {
 	e.metrics.loops.WithLabelValues("timeout").Add(float64(len(due)))
 	return true, nil
 }
+
+// retentionPeriod is how often the engine looks for jobs that have been kept long enough.
+const retentionPeriod = 10 * time.Minute
 
 // retainedJobs is how many jobs whose time is over are handed to deletion at a time.
 const retainedJobs = 4

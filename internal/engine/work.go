@@ -25,6 +25,7 @@ type work struct {
 	jobs    map[int64]*iot.Job          // loaded
 	dirty   map[int64]bool              // of jobs
 	records []iot.Record
+	timed   bool // an execution got a timer
 }
 
 func (e *Engine) work(tx store.Tx, now iot.Time, actor string) *work {
@@ -190,6 +191,7 @@ const serviceActor = "drover"
 
 // update notes the last state of an execution in this transaction.
 func (w *work) update(e iot.Execution) {
+	w.timed = w.timed || e.DueAt() != 0
 	if i, ok := w.updated[e.Seq]; ok {
 		w.updates[i] = e
 		return
@@ -268,6 +270,9 @@ func (w *work) flush() error {
 	}
 	if err := w.settle(); err != nil {
 		return err
+	}
+	if w.timed {
+		w.tx.AfterCommit(func() { hint(w.e.timers) })
 	}
 	if len(w.records) > 0 {
 		if err := w.tx.Append(w.records...); err != nil {

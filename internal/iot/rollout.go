@@ -79,31 +79,28 @@ type Plan struct {
 }
 
 // PlanRollout says how many executions of j may be created at now. Minutes are counted from
-// the beginning of the rollout; in each no more are created than its rate, which never
-// falls (spec §4.2). It notes in j.Pace what it found out.
+// the beginning of the rollout. Each has one rate, which is found when it begins and never
+// falls, and no more executions than that are created in it (spec §4.2). What was found out
+// is noted in j.Pace.
 func (j *Job) PlanRollout(now Time) Plan {
 	p := &j.Pace
-	if p.Began == 0 {
+	c := j.Config.Rollout
+	first := p.Began == 0
+	if first {
 		p.Began = now
 	}
-	c := j.Config.Rollout
 	if c == nil {
 		return Plan{Create: math.MaxInt64, LookAgainAt: now}
 	}
 	const minute = Time(time.Minute / time.Millisecond)
-	if m := int64((now - p.Began) / minute); m > p.Minute {
+	m := int64((now - p.Began) / minute)
+	if first || m > p.Minute {
 		p.Minute, p.Created = m, 0
+		if c.Exponential != nil {
+			p.Step = max(p.Step, c.Exponential.step(p.Notified, j.Counts[Succeeded]))
+		}
 	}
-	if c.Exponential != nil {
-		p.Step = max(p.Step, c.Exponential.step(p.Notified, j.Counts[Succeeded]))
-	}
-	plan := Plan{Create: max(0, c.rate(p.Step)-p.Created), LookAgainAt: p.Began + Time(p.Minute+1)*minute}
-	if c.Exponential != nil && c.Exponential.NotifiedThings > 0 && plan.Create > 0 {
-		// Up to the next step only, so that the rate is looked at again there.
-		step := p.Notified/c.Exponential.NotifiedThings + 1
-		plan.Create = min(plan.Create, step*c.Exponential.NotifiedThings-p.Notified)
-	}
-	return plan
+	return Plan{Create: max(0, c.rate(p.Step)-p.Created), LookAgainAt: p.Began + Time(p.Minute+1)*minute}
 }
 
 // Created notes that n executions were created in the minute that PlanRollout spoke of.
