@@ -277,10 +277,10 @@ func cycle[T any](b *testing.B, things []T, fill func(), operate func(op operati
 	b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
 }
 
-// BenchmarkStored shows that a device operation costs the same however many executions
-// are stored: each batch is on random things of the whole fleet.
+// BenchmarkStored shows what a device operation costs with few and with many executions
+// stored: each batch is on random things of the whole fleet.
 func BenchmarkStored(b *testing.B) {
-	for _, size := range []int{batch, *fleetSize} {
+	for _, size := range []int{10_000, *fleetSize} {
 		b.Run(fmt.Sprintf("executions=%d", size), func(b *testing.B) {
 			f := newFleet(b, size)
 			f.fill()
