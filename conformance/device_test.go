@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	paho5 "github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
@@ -27,6 +26,7 @@ type device struct {
 	*mailbox
 	thing  string
 	tokens int
+	read   int // messages that told has seen
 }
 
 // versions runs a test for both versions of MQTT.
@@ -186,10 +186,6 @@ func (d *device) received(rest string) int {
 	d.accepted("get", `{}`)
 	return d.count(func(m message) bool { return m.topic == d.topic(rest) })
 }
-
-// quiet is a time in which nothing may happen; tests that show an absence end with a
-// round trip instead wherever order makes that possible.
-const quiet = 200 * time.Millisecond
 
 // path digs into a JSON value.
 func path(v any, keys ...any) any {
