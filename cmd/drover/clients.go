@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -167,6 +168,7 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	cfg := fleetsim.Config{
 		Endpoint: devices, Things: names, Duration: c.Duration, Executions: c.Executions, Idle: c.Idle, Seed: c.Seed,
 		Success: c.Success, ProtocolVersion: 4,
+		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if c.Success == 0 {
 		cfg.Success = -1 // never
@@ -178,20 +180,17 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
+	// An interrupted fleet has done something, too: the summary comes in any case.
 	summary, err := show(ctx, s, fleet, c.Executions)
-	if err != nil {
-		return err
-	}
+	text := []byte(strings.TrimRight(summary.String(), "\n"))
 	if c.JSON {
-		text, err := summary.MarshalJSON()
-		if err != nil {
-			return err
+		var failed error
+		if text, failed = summary.MarshalJSON(); failed != nil {
+			return errors.Join(err, failed)
 		}
-		_, err = fmt.Fprintf(s.out, "%s\n", text)
-		return err
 	}
-	_, err = fmt.Fprintln(s.out, strings.TrimRight(summary.String(), "\n"))
-	return err
+	_, failed := fmt.Fprintf(s.out, "%s\n", text)
+	return errors.Join(err, failed)
 }
 
 func (a *api) register(ctx context.Context, names []string, group string) error {
