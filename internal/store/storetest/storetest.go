@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -123,6 +124,15 @@ func scattered[T any](list []T) []T {
 		for i := start; i < len(list); i += 3 {
 			all = append(all, list[i])
 		}
+	}
+	return all
+}
+
+// numbered makes n names, in order.
+func numbered(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("thing-%06d", i)
 	}
 	return all
 }
