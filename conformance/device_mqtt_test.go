@@ -39,6 +39,16 @@ func (d *device) send(rest, payload string) {
 // members returns the names of a JSON object's members, sorted.
 func members(object map[string]any) []string { return slices.Sorted(maps.Keys(object)) }
 
+func TestS093StepTimeoutOutOfRange(t *testing.T) {
+	both(t, func(t *testing.T, f *fleet, d *device, id string) {
+		for _, minutes := range []string{"0", "-2", "10081"} {
+			d.rejected("start-next", `{"stepTimeoutInMinutes":`+minutes+`}`, "InvalidRequest")
+			d.rejected(id+"/update", `{"status":"IN_PROGRESS","stepTimeoutInMinutes":`+minutes+`}`, "InvalidRequest")
+		}
+		f.executionStatus(d.thing, id, types.JobExecutionStatusQueued)
+	})
+}
+
 func TestS155StartNextWithNothingPending(t *testing.T) {
 	lone(t, func(t *testing.T, f *fleet, d *device) {
 		answer := d.accepted("start-next", `{}`)

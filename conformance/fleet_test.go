@@ -144,8 +144,8 @@ func (f *fleet) eventually(what string, cond func() bool) {
 	}
 }
 
-// refused checks that err is an AWS error of that code and HTTP status.
-func (f *fleet) refused(err error, code string, status int) smithy.APIError {
+// refused checks that err is an AWS error of that code and HTTP status, and returns its message.
+func (f *fleet) refused(err error, code string, status int) (message string) {
 	f.t.Helper()
 	var api smithy.APIError
 	if !errors.As(err, &api) {
@@ -158,7 +158,7 @@ func (f *fleet) refused(err error, code string, status int) smithy.APIError {
 	if api.ErrorCode() != code || resp.HTTPStatusCode() != status {
 		f.t.Fatalf("got %s %d (%s), want %s %d", api.ErrorCode(), resp.HTTPStatusCode(), api.ErrorMessage(), code, status)
 	}
-	return api
+	return api.ErrorMessage()
 }
 
 // call makes a plain signed request, for the device plane over HTTPS (service
