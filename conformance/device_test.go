@@ -27,6 +27,7 @@ type device struct {
 	*mailbox
 	thing  string
 	tokens int
+	read   int // messages that told has seen
 }
 
 // versions runs a test for both versions of MQTT.
@@ -46,34 +47,45 @@ func (f *fleet) connectAs(thing, clientID string, version int) *device {
 	var err error
 	addr := strings.TrimPrefix(f.mqtt, "mqtt://")
 	if version == 5 {
-		d.mqttClient, err = connect5(f.ctx, addr, clientID, d.put)
+		d.mqttClient, err = connect5(f.ctx, addr, clientID, d.mailbox)
 	} else {
-		d.mqttClient, err = connect3(addr, clientID, d.put)
+		d.mqttClient, err = connect3(addr, clientID, d.mailbox)
 	}
 	f.must(err)
 	f.t.Cleanup(d.disconnect)
 	return d
 }
 
-type client3 struct{ paho3.Client }
-
-func connect3(addr, id string, received func(string, []byte)) (mqttClient, error) {
-	handle := func(_ paho3.Client, m paho3.Message) { received(m.Topic(), m.Payload()) }
-	c := client3{paho3.NewClient(paho3.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetProtocolVersion(4).
-		SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetDefaultPublishHandler(handle))}
-	return c, settled(c.Connect())
+type client3 struct {
+	paho3.Client
+	*mailbox
 }
 
-func settled(token paho3.Token) error {
-	if !token.WaitTimeout(patience) {
+func connect3(addr, id string, box *mailbox) (mqttClient, error) {
+	handle := func(_ paho3.Client, m paho3.Message) { box.put(m.Topic(), m.Payload()) }
+	c := client3{mailbox: box, Client: paho3.NewClient(paho3.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetProtocolVersion(4).
+		SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetDefaultPublishHandler(handle).
+		SetConnectionLostHandler(func(_ paho3.Client, err error) { box.lose(err) }))}
+	return c, c.settled(c.Connect())
+}
+
+// settled waits for the end of what a token stands for.
+func (c client3) settled(token paho3.Token) error {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	select {
+	case <-token.Done():
+		return token.Error()
+	case <-c.gone: // which settles not every token
+		return errors.New("connection lost")
+	case <-deadline.C:
 		return errors.New("no answer of the broker")
 	}
-	return token.Error()
 }
 
 func (c client3) subscribe(filter string, qos byte) error {
 	token := c.Subscribe(filter, qos, nil) // the default handler receives everything
-	if err := settled(token); err != nil {
+	if err := c.settled(token); err != nil {
 		return err
 	}
 	if granted := token.(*paho3.SubscribeToken).Result()[filter]; granted > 1 {
@@ -83,7 +95,7 @@ func (c client3) subscribe(filter string, qos byte) error {
 }
 
 func (c client3) publish(topic, payload string, qos byte) error {
-	return settled(c.Publish(topic, qos, false, payload))
+	return c.settled(c.Publish(topic, qos, false, payload))
 }
 
 func (c client3) disconnect() { c.Disconnect(0) }
@@ -93,19 +105,26 @@ type client5 struct {
 	ctx context.Context
 }
 
-func connect5(ctx context.Context, addr, id string, received func(string, []byte)) (mqttClient, error) {
+func connect5(ctx context.Context, addr, id string, box *mailbox) (mqttClient, error) {
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	// Requests that are on their way end with the connection; paho alone does not end them.
+	ctx, cancel := context.WithCancel(ctx)
+	lost := func(err error) { box.lose(err); cancel() }
 	c := client5{ctx: ctx, Client: paho5.NewClient(paho5.ClientConfig{
 		ClientID: id, Conn: conn, PacketTimeout: patience,
 		OnPublishReceived: []func(paho5.PublishReceived) (bool, error){func(p paho5.PublishReceived) (bool, error) {
-			received(p.Packet.Topic, p.Packet.Payload)
+			box.put(p.Packet.Topic, p.Packet.Payload)
 			return true, nil
 		}},
+		OnClientError:      lost,
+		OnServerDisconnect: func(p *paho5.Disconnect) { lost(fmt.Errorf("disconnected by the server: %#x", p.ReasonCode)) },
 	})}
-	_, err = c.Connect(ctx, &paho5.Connect{ClientID: id, KeepAlive: 60, CleanStart: true})
+	if _, err = c.Connect(ctx, &paho5.Connect{ClientID: id, KeepAlive: 60, CleanStart: true}); err != nil {
+		lost(err)
+	}
 	return c, err
 }
 
@@ -130,11 +149,18 @@ func (d *device) listen(rest string) {
 	d.f.must(d.subscribe(d.topic(rest), 1))
 }
 
-// request publishes to the device's topic and returns the answer: "accepted" or
-// "rejected" and the payload. The answer is told apart by a clientToken, which is added
-// to payloads that end in a brace.
+// request is ask where the connection holds.
 func (d *device) request(rest, payload string) (string, map[string]any) {
 	d.f.t.Helper()
+	result, answer, err := d.ask(rest, payload)
+	d.f.must(err)
+	return result, answer
+}
+
+// ask publishes to the device's topic and returns the answer: "accepted" or
+// "rejected" and the payload. The answer is told apart by a clientToken, which is added
+// to payloads that end in a brace.
+func (d *device) ask(rest, payload string) (result string, answer map[string]any, err error) {
 	d.tokens++
 	token := fmt.Sprintf("%s-%d", d.f.prefix, d.tokens)
 	if body, ok := strings.CutSuffix(payload, "}"); ok {
@@ -143,12 +169,13 @@ func (d *device) request(rest, payload string) (string, map[string]any) {
 		}
 		payload = body + `"clientToken":"` + token + `"}`
 	}
-	d.f.must(d.publish(d.topic(rest), payload, 1))
+	if err := d.publish(d.topic(rest), payload, 1); err != nil {
+		return "", nil, err
+	}
 	m, err := d.wait(0, func(m message) bool {
 		return strings.HasPrefix(m.topic, d.topic(rest)+"/") && m.json["clientToken"] == token
 	})
-	d.f.must(err)
-	return strings.TrimPrefix(m.topic, d.topic(rest)+"/"), m.json
+	return strings.TrimPrefix(m.topic, d.topic(rest)+"/"), m.json, err
 }
 
 // accepted is a request that must be accepted.
@@ -186,10 +213,6 @@ func (d *device) received(rest string) int {
 	d.accepted("get", `{}`)
 	return d.count(func(m message) bool { return m.topic == d.topic(rest) })
 }
-
-// quiet is a time in which nothing may happen; tests that show an absence end with a
-// round trip instead wherever order makes that possible.
-const quiet = 200 * time.Millisecond
 
 // path digs into a JSON value.
 func path(v any, keys ...any) any {

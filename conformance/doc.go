@@ -5,4 +5,7 @@
 // Without flags it builds drover and starts one server for most tests, and one of its own
 // for each test that changes what is global. With -endpoint and -mqtt it runs against any
 // server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+//
+// TestPowerCut takes -rounds and -seed: go test ./conformance -run PowerCut -rounds 100 -timeout 1h.
+// TestCompatibility compares docs/compatibility.md with the tests.
 package conformance

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -145,8 +144,8 @@ func (f *fleet) eventually(what string, cond func() bool) {
 	}
 }
 
-// refused checks that err is an AWS error of that code and HTTP status.
-func (f *fleet) refused(err error, code string, status int) smithy.APIError {
+// refused checks that err is an AWS error of that code and HTTP status, and returns its message.
+func (f *fleet) refused(err error, code string, status int) (message string) {
 	f.t.Helper()
 	var api smithy.APIError
 	if !errors.As(err, &api) {
@@ -159,20 +158,14 @@ func (f *fleet) refused(err error, code string, status int) smithy.APIError {
 	if api.ErrorCode() != code || resp.HTTPStatusCode() != status {
 		f.t.Fatalf("got %s %d (%s), want %s %d", api.ErrorCode(), resp.HTTPStatusCode(), api.ErrorMessage(), code, status)
 	}
-	return api
+	return api.ErrorMessage()
 }
 
 // call makes a plain signed request, for the device plane over HTTPS (service
 // "iot-jobs-data") and for what the SDK would not send. The path is sent as it is.
 func (f *fleet) call(service, method, path, body string) (status int, header http.Header, answer map[string]any) {
 	f.t.Helper()
-	r, err := http.NewRequestWithContext(f.ctx, method, f.http+path, bytes.NewReader([]byte(body)))
-	f.must(err)
-	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	hash := sha256.Sum256([]byte(body))
-	f.must(v4.NewSigner().SignHTTP(f.ctx, aws.Credentials{AccessKeyID: f.key, SecretAccessKey: f.secret}, r, hex.EncodeToString(hash[:]), service, f.region, time.Now()))
+	r := f.signed(service, method, path, body)
 	resp, err := http.DefaultClient.Do(r)
 	f.must(err)
 	text, err := io.ReadAll(resp.Body)
@@ -185,6 +178,19 @@ func (f *fleet) call(service, method, path, body string) (status int, header htt
 	return resp.StatusCode, resp.Header, answer
 }
 
+// signed is a request with a signature.
+func (f *fleet) signed(service, method, path, body string) *http.Request {
+	f.t.Helper()
+	r, err := http.NewRequestWithContext(f.ctx, method, f.http+path, strings.NewReader(body))
+	f.must(err)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	hash := sha256.Sum256([]byte(body))
+	f.must(v4.NewSigner().SignHTTP(f.ctx, aws.Credentials{AccessKeyID: f.key, SecretAccessKey: f.secret}, r, hex.EncodeToString(hash[:]), service, f.region, time.Now()))
+	return r
+}
+
 // message is what a device received.
 type message struct {
 	topic   string
@@ -194,12 +200,27 @@ type message struct {
 
 // mailbox keeps what an MQTT client receives, in order.
 type mailbox struct {
+	gone chan struct{} // closed when the connection is lost
+
 	mu       sync.Mutex
 	arrived  chan struct{} // closed and replaced on arrival
 	messages []message
+	loss     error // why the connection is gone
 }
 
-func newMailbox() *mailbox { return &mailbox{arrived: make(chan struct{})} }
+func newMailbox() *mailbox {
+	return &mailbox{gone: make(chan struct{}), arrived: make(chan struct{})}
+}
+
+// lose tells those who wait that the connection is gone.
+func (b *mailbox) lose(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.loss == nil {
+		b.loss = fmt.Errorf("connection lost: %w", err)
+		close(b.gone)
+	}
+}
 
 func (b *mailbox) put(topic string, payload []byte) {
 	m := message{topic: topic, payload: string(payload)}
@@ -211,7 +232,8 @@ func (b *mailbox) put(topic string, payload []byte) {
 	b.arrived = make(chan struct{})
 }
 
-// wait returns the n-th message (from 0) that matches, waiting for it.
+// wait returns the n-th message (from 0) that matches, waiting for it as long as there is a
+// connection.
 func (b *mailbox) wait(n int, match func(message) bool) (message, error) {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -227,10 +249,14 @@ func (b *mailbox) wait(n int, match func(message) bool) (message, error) {
 				seen++
 			}
 		}
-		arrived := b.arrived
+		arrived, loss := b.arrived, b.loss
 		b.mu.Unlock()
+		if loss != nil {
+			return message{}, loss
+		}
 		select {
 		case <-arrived:
+		case <-b.gone:
 		case <-deadline.C:
 			return message{}, fmt.Errorf("waited in vain for message %d; %d messages of any kind are here: %v", n+1, len(b.all()), b.all())
 		}

@@ -200,8 +200,8 @@ func TestS013LowerCaseReasonCode(t *testing.T) {
 	f := newFleet(t)
 	id := f.job("job", []string{f.thingARN(f.thing("a"))})
 	_, err := f.api.CancelJob(f.ctx, &iot.CancelJobInput{JobId: &id, ReasonCode: aws.String("abc")})
-	if e := f.refused(err, "InvalidRequestException", 400); !strings.Contains(e.ErrorMessage(), "'reasonCode'") {
-		t.Errorf("the message does not name the member: %s", e.ErrorMessage())
+	if message := f.refused(err, "InvalidRequestException", 400); !strings.Contains(message, "'reasonCode'") {
+		t.Errorf("the message does not name the member: %s", message)
 	}
 	f.jobStatus(id, types.JobStatusInProgress)
 }

@@ -40,9 +40,16 @@ type server struct {
 	process         *exec.Cmd
 }
 
+// What the tests share, made when it is first needed and gone when all have ended.
+var (
+	temporary = sync.OnceValues(func() (string, error) { made = true; return os.MkdirTemp("", "drover-conformance-") })
+	made      bool    // the folder
+	running   *server // of ours, shared
+)
+
 // binary is the drover under test, built once.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "drover-conformance-")
+	dir, err := temporary()
 	if err != nil {
 		return "", err
 	}
@@ -60,27 +67,35 @@ var shared = sync.OnceValues(func() (*server, error) {
 		return &server{http: *endpointFlag, mqtt: *mqttFlag, account: *accountFlag, region: *regionFlag,
 			key: os.Getenv("AWS_ACCESS_KEY_ID"), secret: os.Getenv("AWS_SECRET_ACCESS_KEY")}, nil
 	}
-	dir, err := os.MkdirTemp("", "drover-conformance-data-")
+	dir, err := temporary()
 	if err != nil {
 		return nil, err
 	}
-	return start(dir)
+	running, err = start(filepath.Join(dir, "data"))
+	return running, err
 })
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	if s, err := shared(); err == nil && s.process != nil {
-		if err := s.terminate(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the server:", err)
-			code = 1
-		}
-		os.RemoveAll(s.data)
-	}
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if err := cleanUp(); err != nil {
+		fmt.Fprintln(os.Stderr, "clean up:", err)
+		code = 1
 	}
 	os.Exit(code)
+}
+
+// cleanUp stops the shared server and removes what the tests share.
+func cleanUp() error {
+	var errs []error
+	if running != nil {
+		errs = append(errs, running.terminate())
+	}
+	if made {
+		dir, err := temporary()
+		errs = append(errs, err, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
 }
 
 // start runs drover on a data folder and returns when it is ready.

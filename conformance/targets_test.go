@@ -174,6 +174,16 @@ func TestS125S126S127Document(t *testing.T) {
 	}
 }
 
+func TestS131ExpiresInSec(t *testing.T) {
+	f := newFleet(t)
+	f.thing("t")
+	for _, seconds := range []int64{59, 3601} {
+		f.refused(f.createFails(func(in *iot.CreateJobInput) {
+			in.PresignedUrlConfig = &types.PresignedUrlConfig{ExpiresInSec: &seconds}
+		}), "InvalidRequestException", 400)
+	}
+}
+
 func TestS133DocumentParametersWithoutManagedTemplate(t *testing.T) {
 	f := newFleet(t)
 	f.thing("t")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -95,7 +96,7 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 		if err != nil {
 			return err
 		}
-		defer file.Close() //nolint:errcheck // read only
+		defer func() { _ = file.Close() }() // it was only read
 		in = file
 	}
 	began := time.Now()
@@ -106,16 +107,16 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 	}, in)
 	meter.done()
 	for _, e := range result.Errors {
-		fmt.Fprintf(s.err, "%s:%d: %s\n", c.File, e.Line, e.Message)
+		say(s.err, "%s:%d: %s\n", c.File, e.Line, e.Message)
 	}
 	if n := result.Failed - int64(len(result.Errors)); n > 0 {
-		fmt.Fprintf(s.err, "and %d more errors\n", n)
+		say(s.err, "and %d more errors\n", n)
 	}
 	if err != nil {
 		return fmt.Errorf("import stopped after %d lines: %w", result.Lines, err)
 	}
 	took := time.Since(began)
-	fmt.Fprintf(s.out, "%d lines in %s (%.0f/s): %d created, %d updated, %d unchanged, %d errors\n", result.Lines,
+	say(s.out, "%d lines in %s (%.0f/s): %d created, %d updated, %d unchanged, %d errors\n", result.Lines,
 		took.Round(time.Millisecond), float64(result.Lines)/took.Seconds(), result.Created, result.Updated, result.Unchanged, result.Failed)
 	if result.Failed > 0 {
 		return fmt.Errorf("%d lines were refused", result.Failed)
@@ -155,7 +156,7 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	}
 	names := fleetsim.Names(c.Prefix, c.Things)
 	if c.Register {
-		fmt.Fprintf(s.err, "registering %d things in group %s\n", len(names), c.Group)
+		say(s.err, "registering %d things in group %s\n", len(names), c.Group)
 		if err := a.register(ctx, names, c.Group); err != nil {
 			return fmt.Errorf("register the devices: %w", err)
 		}
@@ -167,6 +168,7 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	cfg := fleetsim.Config{
 		Endpoint: devices, Things: names, Duration: c.Duration, Executions: c.Executions, Idle: c.Idle, Seed: c.Seed,
 		Success: c.Success, ProtocolVersion: 4,
+		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if c.Success == 0 {
 		cfg.Success = -1 // never
@@ -178,20 +180,17 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
+	// An interrupted fleet has done something, too: the summary comes in any case.
 	summary, err := show(ctx, s, fleet, c.Executions)
-	if err != nil {
-		return err
-	}
+	text := []byte(strings.TrimRight(summary.String(), "\n"))
 	if c.JSON {
-		text, err := summary.MarshalJSON()
-		if err != nil {
-			return err
+		var failed error
+		if text, failed = summary.MarshalJSON(); failed != nil {
+			return errors.Join(err, failed)
 		}
-		_, err = fmt.Fprintf(s.out, "%s\n", text)
-		return err
 	}
-	_, err = fmt.Fprintln(s.out, strings.TrimRight(summary.String(), "\n"))
-	return err
+	_, failed := fmt.Fprintf(s.out, "%s\n", text)
+	return errors.Join(err, failed)
 }
 
 func (a *api) register(ctx context.Context, names []string, group string) error {
@@ -245,14 +244,14 @@ func (m *meter) set(n int64) {
 	m.last = time.Now()
 	text := fmt.Sprintf("%d %s, %.0f/s", n, m.what, float64(n)/time.Since(m.began).Seconds())
 	if m.terminal {
-		fmt.Fprintf(m.w, "\r\x1b[K%s", text)
+		say(m.w, "\r\x1b[K%s", text)
 	} else {
-		fmt.Fprintln(m.w, text)
+		say(m.w, "%s\n", text)
 	}
 }
 
 func (m *meter) done() {
 	if m.terminal {
-		fmt.Fprint(m.w, "\r\x1b[K")
+		say(m.w, "\r\x1b[K")
 	}
 }

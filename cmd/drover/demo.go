@@ -62,7 +62,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 		return srv.stop()
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	fmt.Fprintf(s.err, "A server listens on %s and %s; it keeps its data in %s\n", srv.endpoints.HTTP, srv.endpoints.MQTT, cfg.Data)
+	say(s.err, "A server listens on %s and %s; it keeps its data in %s\n", srv.endpoints.HTTP, srv.endpoints.MQTT, cfg.Data)
 
 	work, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -71,13 +71,13 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err := a.register(work, names, demoGroup); err != nil {
 		return fmt.Errorf("register the devices: %w", err)
 	}
-	fmt.Fprintf(s.err, "%d things are registered in the group %s\n", c.Things, demoGroup)
+	say(s.err, "%d things are registered in the group %s\n", c.Things, demoGroup)
 
 	target := "arn:aws:iot:" + cfg.Region + ":" + cfg.Account + ":thinggroup/" + demoGroup
 	if err := a.call(work, http.MethodPut, "/jobs/"+demoJob, map[string]any{"targets": []string{target}, "document": demoDoc}, nil); err != nil {
 		return fmt.Errorf("create the job: %w", err)
 	}
-	fmt.Fprintf(s.err, "Job %s is created; the devices come online\n\n", demoJob)
+	say(s.err, "Job %s is created; the devices come online\n\n", demoJob)
 
 	fleet, err := fleetsim.New(fleetsim.Config{
 		Endpoint: a.mqtt, Things: names, Success: c.Success, Duration: 2 * time.Second, Executions: c.Things, ConnectRate: 25,
@@ -93,20 +93,20 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "\n%s\nJob %s is %s: %d succeeded, %d failed.\n", summary, demoJob, status, counts.Succeeded, counts.Failed)
+	say(s.out, "\n%s\nJob %s is %s: %d succeeded, %d failed.\n", summary, demoJob, status, counts.Succeeded, counts.Failed)
 
 	data := cfg.Data
 	if c.Stay {
-		fmt.Fprintf(s.out, "\nLook at it in another terminal:\n\n  eval \"$(drover env --data %s)\"\n", data)
+		say(s.out, "\nLook at it in another terminal:\n\n  eval \"$(drover env --data %s)\"\n", data)
 	} else {
-		fmt.Fprintf(s.out, "\nLook at it with the AWS CLI:\n\n  drover serve --data %s &\n  eval \"$(drover env --data %s)\"\n", data, data)
+		say(s.out, "\nLook at it with the AWS CLI:\n\n  drover serve --data %s &\n  eval \"$(drover env --data %s)\"\n", data, data)
 	}
-	fmt.Fprintf(s.out, `  aws iot describe-job --job-id %[1]s
+	say(s.out, `  aws iot describe-job --job-id %[1]s
   aws iot list-job-executions-for-job --job-id %[1]s --status FAILED
   aws iot describe-job-execution --job-id %[1]s --thing-name %[2]s
 `, demoJob, names[0])
 	if c.Stay {
-		fmt.Fprintln(s.out, "\nThe server runs until you press Ctrl-C.")
+		say(s.out, "\nThe server runs until you press Ctrl-C.\n")
 		<-ctx.Done()
 	}
 	return stop()

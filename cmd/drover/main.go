@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -56,7 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
-		fmt.Fprintln(stderr, "drover:", err)
+		say(stderr, "drover: %v\n", err)
 		return 1
 	}
 	command, err := parser.Parse(args)
@@ -64,11 +65,11 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "drover:", err)
+		say(stderr, "drover: %v\n", err)
 		return 2
 	}
 	if err := command.Run(); err != nil {
-		fmt.Fprintln(stderr, "drover:", err)
+		say(stderr, "drover: %v\n", err)
 		return 1
 	}
 	return 0
@@ -76,6 +77,9 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 
 // streams is where commands write: results to out, everything else to err.
 type streams struct{ out, err *os.File }
+
+// say writes for people. If nobody reads it any more, that is no reason to stop.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 type versionCmd struct{}
 

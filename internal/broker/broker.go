@@ -296,10 +296,11 @@ func (b *Broker) start(conn net.Conn) {
 	}()
 }
 
-// Publish sends a message to all its subscribers. It never waits for a client.
+// Publish sends a message to all its subscribers, and stores it if it is to be
+// retained and there is room. It never waits for a client.
 func (b *Broker) Publish(m Message) {
-	if m.Retain {
-		b.retain(m)
+	if m.Retain && !b.retain(m) {
+		b.stats.refused.Add(1)
 	}
 	b.route(m, "")
 }
@@ -312,7 +313,8 @@ func (b *Broker) route(m Message, from string) {
 	if len(subscribers) == 0 {
 		return
 	}
-	e := &copies{message: &m, now: b.cfg.Now()}
+	kept := m // only what is delivered costs memory
+	e := &copies{message: &kept, now: b.cfg.Now()}
 	if m.expired(e.now) {
 		return
 	}
@@ -337,7 +339,8 @@ func (b *Broker) retain(m Message) bool {
 	if _, have := b.retained[m.Topic]; !have && len(b.retained) >= b.cfg.MaxRetained {
 		return false
 	}
-	b.retained[m.Topic] = &m
+	kept := m
+	b.retained[m.Topic] = &kept
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"net"
 	"time"
 
@@ -69,6 +70,9 @@ func (c *Client) ConnectedAt() time.Time { return c.connectedAt }
 
 // SessionID returns a UUID that no other connection has.
 func (c *Client) SessionID() string { return c.uuid.String() }
+
+// LogValue is the client id.
+func (c *Client) LogValue() slog.Value { return slog.StringValue(c.id) }
 
 // Deliver sends a message to this client alone: once, whether or not it is
 // subscribed, and unseen by every subscriber (spec §11.2). It never waits.
@@ -209,7 +213,12 @@ func (c *Client) serve(hello connect) {
 	}
 	var present bool
 	c.session, present = b.open(c.id, c.version, hello.clean)
-	c.session.attach(c, c.connack(hello, present, expiry), expiry)
+	if err := c.session.attach(c, c.connack(hello, present, expiry), expiry); err != nil {
+		// A newer connection, or Close, was quicker than the CONNACK: this one has
+		// never been.
+		b.release(c, c.session.detach())
+		return
+	}
 	b.stats.accepted.Add(1)
 	b.cfg.Handler.Connected(c)
 

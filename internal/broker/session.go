@@ -175,8 +175,9 @@ func (s *session) sendWaiting() {
 }
 
 // attach gives the session its connection: the CONNACK first, then what the
-// client has not acknowledged, then what waited.
-func (s *session) attach(c *Client, connack []byte, expiry time.Duration) {
+// client has not acknowledged, then what waited. It fails if the connection has
+// been ended before it began.
+func (s *session) attach(c *Client, connack []byte, expiry time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.timer != nil {
@@ -185,7 +186,7 @@ func (s *session) attach(c *Client, connack []byte, expiry time.Duration) {
 	}
 	s.client, s.expiry = c, expiry
 	if err := c.welcome(connack); err != nil {
-		return // the connection has ended already; its goroutine finds out
+		return err
 	}
 	now := s.broker.cfg.Now()
 	kept := s.inflight[:0]
@@ -203,6 +204,7 @@ func (s *session) attach(c *Client, connack []byte, expiry time.Duration) {
 	clear(s.inflight[len(kept):])
 	s.inflight = kept
 	s.sendWaiting()
+	return nil
 }
 
 // detach takes the connection away and reports whether the session is over.
@@ -279,11 +281,4 @@ func (s *session) unsubscribe(filter string) {
 	}
 	s.mu.Unlock()
 	s.broker.index.remove(filter, s)
-}
-
-// setExpiry changes how long the session outlives its connection.
-func (s *session) setExpiry(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.expiry = d
 }

@@ -147,6 +147,8 @@ type executionShape struct {
 	LastUpdatedAt   wire.Timestamp `json:"lastUpdatedAt"`
 	ExecutionNumber int64          `json:"executionNumber"`
 	VersionNumber   int64          `json:"versionNumber"`
+	// Only for one in progress that has a timer (spec §6.5).
+	ApproximateSecondsBeforeTimedOut *int64 `json:"approximateSecondsBeforeTimedOut,omitempty"`
 }
 
 // statusDetails is JobExecutionStatusDetails: on this plane the pairs are one level deeper
@@ -175,6 +177,9 @@ func (s *Server) describeJobExecution(ctx context.Context, in *describeJobExecut
 		ExecutionNumber: e.Number,
 		VersionNumber:   e.Version,
 	}}
+	if seconds, ok := e.Remaining(iot.At(s.now())); ok {
+		out.Execution.ApproximateSecondsBeforeTimedOut = &seconds
+	}
 	if len(e.Details) > 0 {
 		out.Execution.StatusDetails = &statusDetails{DetailsMap: e.Details}
 	}

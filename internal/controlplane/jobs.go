@@ -24,6 +24,11 @@ type Jobs interface {
 	Execution(ctx context.Context, thing iot.ThingName, job iot.JobID, number int64) (iot.Execution, error) // number 0 = the latest
 	CancelExecution(context.Context, iot.ExecutionCancellation) error
 	DeleteExecution(context.Context, iot.ExecutionDeletion) error
+
+	CreateTemplate(context.Context, iot.NewTemplate) (*iot.Template, error)
+	Template(ctx context.Context, id string) (*iot.Template, error)
+	Templates(context.Context, iot.Page) (templates []*iot.Template, next string, err error)
+	DeleteTemplate(ctx context.Context, id, actor string) error
 }
 
 // defaultJobPage is the size of a page of jobs or executions that the request does not set (spec §10.0).
@@ -51,19 +56,18 @@ func newPresignedURLConfig(c *iot.PresignedURLConfig) *presignedURLConfig {
 
 // createJobRequest is CreateJobRequest (spec §10.1).
 type createJobRequest struct {
-	JobID                      string              `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
-	Targets                    []string            `json:"targets" required:"true" size:"1," itemlen:",2048"`
-	Document                   *string             `json:"document" bytes:",32768"`
-	DocumentSource             *string             `json:"documentSource" len:"1,1350"`
-	DocumentParameters         map[string]string   `json:"documentParameters" keylen:"1,128" keypattern:"[a-zA-Z0-9_-]+" vallen:"1,30720" valpattern:"[^\\p{C}]+"`
-	Description                *string             `json:"description" len:",2028" pattern:"[^\\p{C}]+"`
-	PresignedURLConfig         *presignedURLConfig `json:"presignedUrlConfig"`
-	TargetSelection            string              `json:"targetSelection" enum:"CONTINUOUS,SNAPSHOT"`
-	Tags                       []tag               `json:"tags"`
-	NamespaceID                *string             `json:"namespaceId" pattern:"[a-zA-Z0-9_-]+"`
-	JobTemplateArn             *string             `json:"jobTemplateArn" len:"1,1600" pattern:"arn:[!-~]+"`
-	SchedulingConfig           *schedulingConfig   `json:"schedulingConfig"`
-	DestinationPackageVersions []string            `json:"destinationPackageVersions" size:",25" itemlen:"1,1600" itempattern:"arn:[!-~]+"`
+	JobID                      string            `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
+	Targets                    []string          `json:"targets" required:"true" size:"1," itemlen:",2048"`
+	Document                   *string           `json:"document" bytes:",32768"`
+	DocumentSource             *string           `json:"documentSource" len:"1,1350"`
+	DocumentParameters         map[string]string `json:"documentParameters" keylen:"1,128" keypattern:"[a-zA-Z0-9_-]+" vallen:"1,30720" valpattern:"[^\\p{C}]+"`
+	Description                *string           `json:"description" len:",2028" pattern:"[^\\p{C}]+"`
+	TargetSelection            string            `json:"targetSelection" enum:"CONTINUOUS,SNAPSHOT"`
+	Tags                       []tag             `json:"tags"`
+	NamespaceID                *string           `json:"namespaceId" pattern:"[a-zA-Z0-9_-]+"`
+	JobTemplateArn             *string           `json:"jobTemplateArn" len:"1,1600" pattern:"arn:[!-~]+"`
+	SchedulingConfig           *schedulingConfig `json:"schedulingConfig"`
+	DestinationPackageVersions []string          `json:"destinationPackageVersions" size:",25" itemlen:"1,1600" itempattern:"arn:[!-~]+"`
 	jobConfigs
 }
 
@@ -82,14 +86,21 @@ func (s *Server) createJob(ctx context.Context, in *createJobRequest) (*jobRefer
 	if err := in.check(); err != nil {
 		return nil, err
 	}
+	config, err := in.config()
+	if err != nil {
+		return nil, err
+	}
 	j, err := s.jobs.CreateJob(ctx, iot.NewJob{
 		JobID:           iot.JobID(in.JobID),
 		Targets:         in.Targets,
-		Document:        *in.Document,
+		Document:        value(in.Document),
 		Description:     value(in.Description),
 		Selection:       iot.Selection(in.TargetSelection),
 		Namespace:       value(in.NamespaceID),
-		Presigned:       in.PresignedURLConfig.config(),
+		Config:          config,
+		Schedule:        in.SchedulingConfig.schedule(),
+		TemplateARN:     value(in.JobTemplateArn),
+		Parameters:      in.DocumentParameters,
 		PackageVersions: in.DestinationPackageVersions,
 		Tags:            newTags(in.Tags),
 		Actor:           actor(ctx),
@@ -101,29 +112,20 @@ func (s *Server) createJob(ctx context.Context, in *createJobRequest) (*jobRefer
 }
 
 // check refuses what is wrong with the request as a whole (spec §9.1) and what drover does
-// not have yet. It leaves in.Document set.
+// not have yet.
 func (in *createJobRequest) check() error {
-	if in.JobTemplateArn == nil {
-		switch {
-		case in.Document != nil && in.DocumentSource != nil:
-			return iot.Errorf(iot.InvalidRequest, "Give either document or documentSource, not both")
-		case in.Document == nil && in.DocumentSource == nil:
-			return iot.Errorf(iot.InvalidRequest, "Either document or documentSource is required")
-		case len(in.DocumentParameters) > 0:
-			return iot.Errorf(iot.InvalidRequest, "documentParameters can only be given with the jobTemplateArn of a managed template")
-		}
+	switch {
+	case in.Document != nil && in.DocumentSource != nil:
+		return iot.Errorf(iot.InvalidRequest, "Give either document or documentSource, not both")
+	case in.Document == nil && in.DocumentSource == nil && in.JobTemplateArn == nil:
+		return iot.Errorf(iot.InvalidRequest, "Either document or documentSource is required")
+	case in.JobTemplateArn == nil && len(in.DocumentParameters) > 0:
+		return iot.Errorf(iot.InvalidRequest, "documentParameters can only be given with the jobTemplateArn of a managed template")
 	}
 	if err := iot.CheckNewTags(newTags(in.Tags)); err != nil {
 		return err
 	}
-	if err := in.jobConfigs.check(); err != nil {
-		return err
-	}
-	return refuse(
-		asked{"jobTemplateArn", "job templates", in.JobTemplateArn != nil},
-		asked{"documentSource", "document sources", in.DocumentSource != nil},
-		asked{"schedulingConfig", "schedules", !in.SchedulingConfig.empty()},
-	)
+	return refuse(asked{"documentSource", "document sources", in.DocumentSource != nil})
 }
 
 // describeJobRequest is DescribeJobRequest (spec §10.2).
@@ -141,23 +143,27 @@ type describeJobResponse struct {
 
 // jobShape is Job.
 type jobShape struct {
-	JobArn                     string              `json:"jobArn"`
-	JobID                      string              `json:"jobId"`
-	TargetSelection            string              `json:"targetSelection"`
-	Status                     string              `json:"status"`
-	ForceCanceled              bool                `json:"forceCanceled"`
-	ReasonCode                 string              `json:"reasonCode,omitempty"`
-	Comment                    string              `json:"comment,omitempty"`
-	Targets                    []string            `json:"targets"`
-	Description                string              `json:"description,omitempty"`
-	PresignedURLConfig         *presignedURLConfig `json:"presignedUrlConfig,omitempty"`
-	CreatedAt                  wire.Timestamp      `json:"createdAt"`
-	LastUpdatedAt              wire.Timestamp      `json:"lastUpdatedAt"`
-	CompletedAt                wire.Timestamp      `json:"completedAt,omitzero"`
-	JobProcessDetails          jobProcessDetails   `json:"jobProcessDetails"`
-	NamespaceID                string              `json:"namespaceId,omitempty"`
-	IsConcurrent               bool                `json:"isConcurrent"`
-	DestinationPackageVersions []string            `json:"destinationPackageVersions,omitempty"`
+	JobArn                     string                `json:"jobArn"`
+	JobID                      string                `json:"jobId"`
+	TargetSelection            string                `json:"targetSelection"`
+	Status                     string                `json:"status"`
+	ForceCanceled              bool                  `json:"forceCanceled"`
+	ReasonCode                 string                `json:"reasonCode,omitempty"`
+	Comment                    string                `json:"comment,omitempty"`
+	Targets                    []string              `json:"targets"`
+	Description                string                `json:"description,omitempty"`
+	CreatedAt                  wire.Timestamp        `json:"createdAt"`
+	LastUpdatedAt              wire.Timestamp        `json:"lastUpdatedAt"`
+	CompletedAt                wire.Timestamp        `json:"completedAt,omitzero"`
+	JobProcessDetails          jobProcessDetails     `json:"jobProcessDetails"`
+	NamespaceID                string                `json:"namespaceId,omitempty"`
+	IsConcurrent               bool                  `json:"isConcurrent"`
+	DestinationPackageVersions []string              `json:"destinationPackageVersions,omitempty"`
+	JobTemplateArn             string                `json:"jobTemplateArn,omitempty"`
+	DocumentParameters         map[string]string     `json:"documentParameters,omitempty"`
+	SchedulingConfig           *schedulingConfig     `json:"schedulingConfig,omitempty"`
+	ScheduledJobRollouts       []scheduledJobRollout `json:"scheduledJobRollouts,omitempty"`
+	jobConfigs
 }
 
 // jobProcessDetails is JobProcessDetails: things by the status of their latest execution of
@@ -184,19 +190,18 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 		targets[i] = t.ARN
 	}
 	return &describeJobResponse{Job: jobShape{
-		JobArn:             s.realm.ARN(iot.KindJob, string(j.JobID)),
-		JobID:              string(j.JobID),
-		TargetSelection:    string(j.Selection),
-		Status:             string(j.Status),
-		ForceCanceled:      j.ForceCanceled,
-		ReasonCode:         j.ReasonCode,
-		Comment:            j.Comment,
-		Targets:            targets,
-		Description:        j.Description,
-		PresignedURLConfig: newPresignedURLConfig(j.Presigned),
-		CreatedAt:          timestamp(j.CreatedAt),
-		LastUpdatedAt:      timestamp(j.UpdatedAt),
-		CompletedAt:        timestamp(j.CompletedAt),
+		JobArn:          s.realm.ARN(iot.KindJob, string(j.JobID)),
+		JobID:           string(j.JobID),
+		TargetSelection: string(j.Selection),
+		Status:          string(j.Status),
+		ForceCanceled:   j.ForceCanceled,
+		ReasonCode:      j.ReasonCode,
+		Comment:         j.Comment,
+		Targets:         targets,
+		Description:     j.Description,
+		CreatedAt:       timestamp(j.CreatedAt),
+		LastUpdatedAt:   timestamp(j.UpdatedAt),
+		CompletedAt:     timestamp(j.CompletedAt),
 		JobProcessDetails: jobProcessDetails{
 			ProcessingTargets:        j.Processing(),
 			NumberOfCanceledThings:   j.Counts[iot.Canceled],
@@ -211,6 +216,11 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 		NamespaceID:                j.Namespace,
 		IsConcurrent:               j.Concurrent(),
 		DestinationPackageVersions: j.PackageVersions,
+		JobTemplateArn:             j.TemplateARN,
+		DocumentParameters:         j.Parameters,
+		SchedulingConfig:           newSchedulingConfig(j.Schedule),
+		ScheduledJobRollouts:       s.scheduledRollouts(j),
+		jobConfigs:                 newJobConfigs(j.Config),
 	}}, nil
 }
 
@@ -312,22 +322,30 @@ func (s *Server) listJobs(ctx context.Context, in *listJobsRequest) (*listJobsRe
 
 // updateJobRequest is UpdateJobRequest (spec §10.5): what is given replaces what was, the rest stays.
 type updateJobRequest struct {
-	JobID              string              `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
-	NamespaceID        *string             `json:"namespaceId" in:"query" pattern:"[a-zA-Z0-9_-]+"`
-	Description        *string             `json:"description" len:",2028" pattern:"[^\\p{C}]+"`
-	PresignedURLConfig *presignedURLConfig `json:"presignedUrlConfig"`
+	JobID       string  `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
+	NamespaceID *string `json:"namespaceId" in:"query" pattern:"[a-zA-Z0-9_-]+"`
+	Description *string `json:"description" len:",2028" pattern:"[^\\p{C}]+"`
 	jobConfigs
 }
 
 func (s *Server) updateJob(ctx context.Context, in *updateJobRequest) (*wire.Empty, error) {
-	if err := in.check(); err != nil {
+	config, err := in.config()
+	if err != nil {
+		return nil, err
+	}
+	minutes, err := in.TimeoutConfig.minutes()
+	if err != nil {
 		return nil, err
 	}
 	return &wire.Empty{}, s.jobs.UpdateJob(ctx, iot.JobUpdate{
 		JobID:       iot.JobID(in.JobID),
 		Namespace:   in.NamespaceID,
 		Description: in.Description,
-		Presigned:   in.PresignedURLConfig.config(),
+		Presigned:   config.Presigned,
+		Rollout:     config.Rollout,
+		Abort:       config.Abort,
+		Timeout:     minutes,
+		Retry:       config.Retry,
 		Actor:       actor(ctx),
 	})
 }

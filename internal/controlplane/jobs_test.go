@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"fmt"
 	"net/http"
 	"reflect"
 	"strings"
@@ -31,7 +30,8 @@ func TestCreateJob(t *testing.T) {
 	sameJSON(t, got.Body, `{"jobArn":"arn:aws:iot:eu-west-1:123456789012:job/j1","jobId":"j1","description":"d"}`)
 	want := iot.NewJob{
 		JobID: "j1", Targets: []string{arnA}, Document: `{"a":1}`, Description: "d", Selection: iot.Continuous, Namespace: "ns",
-		Presigned:       &iot.PresignedURLConfig{RoleARN: "arn:aws:iam::123456789012:role/r", ExpiresInSec: 60},
+		Config:          iot.JobConfig{Presigned: &iot.PresignedURLConfig{RoleARN: "arn:aws:iam::123456789012:role/r", ExpiresInSec: 60}},
+		Parameters:      map[string]string{},
 		PackageVersions: []string{"arn:aws:iot:eu-west-1:123456789012:package/p/version/1"},
 		Tags:            []iot.Tag{{Key: "k", Value: "v"}, {Key: "e"}},
 		Actor:           "key:AKIATEST",
@@ -104,38 +104,91 @@ func TestCreateJobRefusals(t *testing.T) {
 // TestNotYet: a request that asks for what drover does not have is refused by name.
 func TestNotYet(t *testing.T) {
 	t.Parallel()
-	configs := map[string]string{
-		"jobExecutionsRolloutConfig": `{"maximumPerMinute":10}`,
-		"abortConfig":                `{"criteriaList":[{"failureType":"ALL","action":"CANCEL","thresholdPercentage":10.5,"minNumberOfExecutedThings":1}]}`,
-		"timeoutConfig":              `{"inProgressTimeoutInMinutes":5}`,
-		"jobExecutionsRetryConfig":   `{"criteriaList":[{"failureType":"ALL","numberOfRetries":1}]}`,
+	e := &engine{job: &iot.Job{JobID: "j"}}
+	got := send(t, newServer(e), "PUT /jobs/j", `{"targets":["`+arnA+`"],"documentSource":"https://s3.amazonaws.com/b/k"}`)
+	if got.Status != http.StatusBadRequest || got.Error != "InvalidRequestException" || !strings.Contains(got.Body, "drover does not have document sources yet (member 'documentSource')") {
+		t.Errorf("%+v", got)
 	}
-	create := map[string]string{
-		"schedulingConfig": `{"startTime":"2027-01-01 10:00"}`,
-		"jobTemplateArn":   `"arn:aws:iot:eu-west-1:123456789012:jobtemplate/t"`,
+	if e.asked != nil {
+		t.Errorf("the engine was asked for %+v", e.asked)
 	}
-	check := func(t *testing.T, request, member, body string) {
-		t.Helper()
-		e := &engine{job: &iot.Job{JobID: "j"}}
-		got := send(t, newServer(e), request, body)
-		if got.Status != http.StatusBadRequest || got.Error != "InvalidRequestException" {
-			t.Errorf("%s: %+v", request, got)
+}
+
+const allConfigs = `"presignedUrlConfig":{"roleArn":"arn:aws:iam::123456789012:role/r","expiresInSec":60},
+	"jobExecutionsRolloutConfig":{"maximumPerMinute":100,"exponentialRate":{"baseRatePerMinute":50,"incrementFactor":1.5,
+		"rateIncreaseCriteria":{"numberOfNotifiedThings":10,"numberOfSucceededThings":5}}},
+	"abortConfig":{"criteriaList":[{"failureType":"ALL","action":"CANCEL","thresholdPercentage":10.99,"minNumberOfExecutedThings":7}]},
+	"timeoutConfig":{"inProgressTimeoutInMinutes":5},
+	"jobExecutionsRetryConfig":{"criteriaList":[{"failureType":"TIMED_OUT","numberOfRetries":2}]}`
+
+var allConfig = iot.JobConfig{
+	Presigned: &iot.PresignedURLConfig{RoleARN: "arn:aws:iam::123456789012:role/r", ExpiresInSec: 60},
+	Rollout: &iot.RolloutConfig{MaximumPerMinute: 100, Exponential: &iot.ExponentialRate{
+		BasePerMinute: 50, FactorTenths: 15, NotifiedThings: 10, SucceededThings: 5}},
+	Abort:          []iot.AbortCriterion{{Failure: iot.FailureAll, ThresholdHundredths: 1099, MinExecuted: 7}},
+	TimeoutMinutes: 5,
+	Retry:          []iot.RetryCriterion{{Failure: iot.FailureTimedOut, Retries: 2}},
+}
+
+// TestConfigs: every configuration reaches the engine, and comes back as it was given.
+func TestConfigs(t *testing.T) {
+	t.Parallel()
+	e := &engine{job: &iot.Job{JobID: "j"}, template: &iot.Template{TemplateID: "t"}}
+	s := newServer(e)
+	schedule := `"schedulingConfig":{"startTime":"2027-01-01 10:00","endTime":"2027-02-01 10:00","endBehavior":"CANCEL",
+		"maintenanceWindows":[{"startTime":"cron(0 2 * * ? *)","durationInMinutes":60}]}`
+	wantSchedule := &iot.Schedule{Start: "2027-01-01 10:00", End: "2027-02-01 10:00", EndBehavior: iot.EndCancel,
+		Windows: []iot.Window{{Cron: "cron(0 2 * * ? *)", Minutes: 60}}}
+
+	if got := send(t, s, "PUT /jobs/j", withMember(allConfigs+","+schedule)); got.Status != http.StatusOK {
+		t.Fatalf("%+v", got)
+	}
+	asked := e.asked.(iot.NewJob)
+	if !reflect.DeepEqual(asked.Config, allConfig) || !reflect.DeepEqual(asked.Schedule, wantSchedule) {
+		t.Errorf("CreateJob: %+v %+v", asked.Config, asked.Schedule)
+	}
+	if got := send(t, s, "PATCH /jobs/j", "{"+allConfigs+"}"); got.Status != http.StatusOK {
+		t.Fatalf("%+v", got)
+	}
+	update := e.asked.(iot.JobUpdate)
+	got := iot.JobConfig{Presigned: update.Presigned, Rollout: update.Rollout, Abort: update.Abort, TimeoutMinutes: *update.Timeout, Retry: update.Retry}
+	if !reflect.DeepEqual(got, allConfig) {
+		t.Errorf("UpdateJob: %+v", got)
+	}
+	if got := send(t, s, "PUT /job-templates/t", `{"description":"d","document":"{}",`+allConfigs+`}`); got.Status != http.StatusOK {
+		t.Fatalf("%+v", got)
+	}
+	if asked := e.asked.(iot.NewTemplate); !reflect.DeepEqual(asked.Config, allConfig) || asked.Description != "d" {
+		t.Errorf("CreateJobTemplate: %+v", asked)
+	}
+
+	e.job = &iot.Job{JobID: "j", Config: allConfig, Schedule: wantSchedule, Status: iot.JobScheduled}
+	e.template = &iot.Template{TemplateID: "t", Config: allConfig, Windows: wantSchedule.Windows}
+	for request, within := range map[string]string{"GET /jobs/j": "job", "GET /job-templates/t": ""} {
+		var body map[string]any
+		unmarshal(t, send(t, s, request, "").Body, &body)
+		if within != "" {
+			body = body[within].(map[string]any)
 		}
-		if !strings.Contains(got.Body, "drover does not have ") || !strings.Contains(got.Body, fmt.Sprintf("yet (member '%s')", member)) {
-			t.Errorf("%s: %s does not say that %s is missing", request, got.Body, member)
+		var want map[string]any
+		unmarshal(t, "{"+allConfigs+"}", &want)
+		for member, value := range want {
+			if !reflect.DeepEqual(body[member], value) {
+				t.Errorf("%s: %s is %v, want %v", request, member, body[member], value)
+			}
 		}
-		if e.asked != nil {
-			t.Errorf("the engine was asked for %+v", e.asked)
-		}
 	}
-	for member, text := range configs {
-		check(t, "PUT /jobs/j", member, withMember(fmt.Sprintf(`%q:%s`, member, text)))
-		check(t, "PATCH /jobs/j", member, fmt.Sprintf(`{%q:%s}`, member, text))
+}
+
+// TestRateAlias: AWS's guide has maximumPerMinute inside exponentialRate, its model beside it.
+func TestRateAlias(t *testing.T) {
+	t.Parallel()
+	e := &engine{job: &iot.Job{JobID: "j"}}
+	got := send(t, newServer(e), "PUT /jobs/j", withMember(`"jobExecutionsRolloutConfig":{"exponentialRate":{"maximumPerMinute":7,
+		"baseRatePerMinute":5,"incrementFactor":2,"rateIncreaseCriteria":{"numberOfNotifiedThings":1}}}`))
+	if asked := e.asked.(iot.NewJob); got.Status != http.StatusOK || asked.Config.Rollout.MaximumPerMinute != 7 {
+		t.Errorf("%+v, %+v", got, asked.Config.Rollout)
 	}
-	for member, text := range create {
-		check(t, "PUT /jobs/j", member, withMember(fmt.Sprintf(`%q:%s`, member, text)))
-	}
-	check(t, "PUT /jobs/j", "documentSource", `{"targets":["`+arnA+`"],"documentSource":"https://s3.amazonaws.com/b/k"}`)
 }
 
 func TestDescribeJob(t *testing.T) {
@@ -163,7 +216,7 @@ func TestDescribeJob(t *testing.T) {
 		full := *j
 		full.Status, full.Phase, full.Selection, full.ForceCanceled = iot.JobCanceled, iot.PhaseNone, iot.Continuous, true
 		full.ReasonCode, full.Comment, full.Description, full.Namespace = "R_1", "c", "d", "ns"
-		full.Presigned = &iot.PresignedURLConfig{RoleARN: "r", ExpiresInSec: 60}
+		full.Config.Presigned = &iot.PresignedURLConfig{RoleARN: "r", ExpiresInSec: 60}
 		full.PackageVersions = []string{"p"}
 		full.CompletedAt = 1486687081001
 		full.Counts = iot.Counts{iot.Queued: 1, iot.InProgress: 2, iot.Succeeded: 3, iot.Failed: 4, iot.TimedOut: 5, iot.Rejected: 6, iot.Removed: 7, iot.Canceled: 8}

@@ -27,7 +27,8 @@ type Config struct {
 	Realm    iot.Realm // of the ARNs in answers
 	// Endpoints are what DescribeEndpoint answers.
 	Endpoints Endpoints
-	Logger    *slog.Logger // nil = slog.Default()
+	Now       func() time.Time // nil = time.Now
+	Logger    *slog.Logger     // nil = slog.Default()
 	// Observe is called once for each request that has been answered, with the operation's
 	// name ("Unknown" if there is none). It may be nil.
 	Observe func(operation string, status int, took time.Duration)
@@ -40,6 +41,7 @@ type Server struct {
 	registry  Registry
 	realm     iot.Realm
 	endpoints Endpoints
+	now       func() time.Time
 	log       *slog.Logger
 	service   *wire.Service
 }
@@ -51,7 +53,11 @@ func New(cfg Config) *Server {
 		registry:  cfg.Registry,
 		realm:     cfg.Realm,
 		endpoints: cfg.Endpoints,
+		now:       cfg.Now,
 		log:       cmp.Or(cfg.Logger, slog.Default()),
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	s.service = wire.NewIoT(wire.Config{Logger: s.log, MapError: s.mapError, Observe: cfg.Observe})
 	for _, op := range operations() {

@@ -21,8 +21,9 @@ var realm = iot.Realm{Account: "123456789012", Region: "eu-west-1"}
 // engine records what it is asked for and answers with what a test has put into it. What the
 // real engine does with a request is tested in package engine and in the black-box tests here.
 type engine struct {
-	asked any // the last request
-	page  iot.Page
+	template *iot.Template
+	asked    any // the last request
+	page     iot.Page
 
 	job        *iot.Job
 	document   string
@@ -116,6 +117,26 @@ func (e *engine) DeleteExecution(_ context.Context, in iot.ExecutionDeletion) er
 	return e.err
 }
 
+func (e *engine) CreateTemplate(_ context.Context, in iot.NewTemplate) (*iot.Template, error) {
+	e.asked = in
+	return e.template, e.err
+}
+
+func (e *engine) Template(_ context.Context, id string) (*iot.Template, error) {
+	e.asked = id
+	return e.template, e.err
+}
+
+func (e *engine) Templates(_ context.Context, page iot.Page) ([]*iot.Template, string, error) {
+	e.asked = page
+	return []*iot.Template{e.template}, e.next, e.err
+}
+
+func (e *engine) DeleteTemplate(_ context.Context, id, _ string) error {
+	e.asked = id
+	return e.err
+}
+
 // newServer returns a server over e.
 func newServer(e *engine) *Server {
 	return New(Config{Jobs: e, Realm: realm, Logger: slog.New(slog.DiscardHandler)})
@@ -172,9 +193,6 @@ func TestUnknownOperations(t *testing.T) {
 	t.Parallel()
 	s := newServer(&engine{})
 	for request, c := range map[string]answer{
-		"PUT /job-templates/t":       {http.StatusNotImplemented, "NotImplementedException", "CreateJobTemplate"},
-		"GET /job-templates":         {http.StatusNotImplemented, "NotImplementedException", "ListJobTemplates"},
-		"GET /managed-job-templates": {http.StatusNotImplemented, "NotImplementedException", "ListManagedJobTemplates"},
 		"POST /keys-and-certificate": {http.StatusNotImplemented, "NotImplementedException", "CreateKeysAndCertificate"},
 		"POST /indices/search":       {http.StatusNotImplemented, "NotImplementedException", "SearchIndex"},
 		"GET /nowhere":               {http.StatusNotFound, "UnknownOperationException", "/nowhere"},

@@ -22,7 +22,7 @@ func appendAccepted(b []byte, op iot.Op, a *iot.Answer, now iot.Time, token stri
 	case iot.OpStartNext, iot.OpDescribe:
 		b = append(b, '{')
 		if a.Execution != nil {
-			b = appendExecution(append(b, `"execution":`...), a.Execution, a.Document)
+			b = appendExecution(append(b, `"execution":`...), a.Execution, a.Document, now)
 			b = append(b, ',')
 		}
 	default:
@@ -52,7 +52,7 @@ func appendRejected(b []byte, err error, now iot.Time, token string) []byte {
 
 // appendList appends a ListNotification: the head of a pending list, split by status (spec §13.2).
 func appendList(b []byte, queue []iot.Execution, now iot.Time) []byte {
-	queue = queue[:min(len(queue), iot.MaxPending)]
+	queue = iot.Visible(queue)
 	running := slices.IndexFunc(queue, func(e iot.Execution) bool { return e.Status != iot.InProgress })
 	if running < 0 {
 		running = len(queue)
@@ -79,18 +79,18 @@ func appendNext(b []byte, e *iot.Execution, document string, now iot.Time) []byt
 	}
 	b = appendString(append(b, `,"execution":{"jobId":`...), string(e.JobID))
 	b = appendString(append(b, `,"status":`...), e.Status.String())
-	b = appendTimes(append(b, ','), e)
+	b = appendTimes(append(b, ','), e, now)
 	b = appendDetailsMember(b, e.Details)
 	b = appendDocument(b, document)
 	return append(b, "}}"...)
 }
 
-func appendExecution(b []byte, e *iot.Execution, document string) []byte {
+func appendExecution(b []byte, e *iot.Execution, document string, now iot.Time) []byte {
 	b = appendString(append(b, `{"jobId":`...), string(e.JobID))
 	b = appendString(append(b, `,"thingName":`...), string(e.Thing))
 	b = appendString(append(b, `,"status":`...), e.Status.String())
 	b = appendDetailsMember(b, e.Details)
-	b = appendTimes(append(b, ','), e)
+	b = appendTimes(append(b, ','), e, now)
 	b = appendDocument(b, document)
 	return append(b, '}')
 }
@@ -103,19 +103,23 @@ func appendSummaries(b []byte, list []iot.Execution) []byte {
 			b = append(b, ',')
 		}
 		b = appendString(append(b, `{"jobId":`...), string(list[i].JobID))
-		b = appendTimes(append(b, ','), &list[i])
+		b = appendTimes(append(b, ','), &list[i], 0)
 		b = append(b, '}')
 	}
 	return append(b, ']')
 }
 
-// appendTimes appends the members from queuedAt to executionNumber.
-func appendTimes(b []byte, e *iot.Execution) []byte {
+// appendTimes appends the members from queuedAt to executionNumber, with the time that is
+// left at now if e has a timer; a zero now leaves that out.
+func appendTimes(b []byte, e *iot.Execution, now iot.Time) []byte {
 	b = appendTime(append(b, `"queuedAt":`...), e.QueuedAt)
 	if e.StartedAt != 0 {
 		b = appendTime(append(b, `,"startedAt":`...), e.StartedAt)
 	}
 	b = appendTime(append(b, `,"lastUpdatedAt":`...), e.UpdatedAt)
+	if seconds, ok := e.Remaining(now); ok && now != 0 {
+		b = strconv.AppendInt(append(b, `,"approximateSecondsBeforeTimedOut":`...), seconds, 10)
+	}
 	b = strconv.AppendInt(append(b, `,"versionNumber":`...), e.Version, 10)
 	return strconv.AppendInt(append(b, `,"executionNumber":`...), e.Number, 10)
 }

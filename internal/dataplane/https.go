@@ -78,6 +78,7 @@ type execution struct {
 	QueuedAt  int64         `json:"queuedAt"`
 	StartedAt int64         `json:"startedAt,omitempty"`
 	UpdatedAt int64         `json:"lastUpdatedAt"`
+	Remaining *int64        `json:"approximateSecondsBeforeTimedOut,omitempty"`
 	Version   int64         `json:"versionNumber"`
 	Number    int64         `json:"executionNumber"`
 	Document  string        `json:"jobDocument,omitempty"` // JSON text (spec §9.6)
@@ -135,17 +136,17 @@ func (h *Handler) getPending(ctx context.Context, in *getPendingRequest) (*getPe
 }
 
 func (h *Handler) startNext(ctx context.Context, in *startNextRequest) (*executionResponse, error) {
-	if err := checkOptional(in.StepTimeout, checkStepTimeout); err != nil {
+	if err := checkOptional(in.StepTimeout, iot.CheckStepTimeout); err != nil {
 		return nil, err
 	}
 	a, err := h.do(ctx, &iot.Request{
 		Op: iot.OpStartNext, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace,
-		Details: in.Details, WantDocument: true,
+		Details: in.Details, StepTimeout: in.StepTimeout, WantDocument: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return newExecutionResponse(a), nil
+	return h.newExecutionResponse(a), nil
 }
 
 func (h *Handler) describe(ctx context.Context, in *describeRequest) (*executionResponse, error) {
@@ -159,14 +160,14 @@ func (h *Handler) describe(ctx context.Context, in *describeRequest) (*execution
 	if err != nil {
 		return nil, err
 	}
-	return newExecutionResponse(a), nil
+	return h.newExecutionResponse(a), nil
 }
 
 func (h *Handler) update(ctx context.Context, in *updateRequest) (*updateResponse, error) {
 	r := &iot.Request{
 		Op: iot.OpUpdate, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace, JobID: iot.JobID(in.JobID),
 		Number: value(in.Number), Details: in.Details, ExpectedVersion: (*int64)(in.ExpectedVersion),
-		WantDocument: in.WantDocument, WantState: in.WantState,
+		StepTimeout: in.StepTimeout, WantDocument: in.WantDocument, WantState: in.WantState,
 	}
 	if err := setStatus(r, *in.Status); err != nil {
 		return nil, err
@@ -174,7 +175,7 @@ func (h *Handler) update(ctx context.Context, in *updateRequest) (*updateRespons
 	if err := checkOptional(in.Number, checkNumber); err != nil {
 		return nil, err
 	}
-	if err := checkOptional(in.StepTimeout, checkStepTimeout); err != nil {
+	if err := checkOptional(in.StepTimeout, iot.CheckStepTimeout); err != nil {
 		return nil, err
 	}
 	a, err := h.do(ctx, r)
@@ -212,16 +213,20 @@ func exception(s *wire.Service, err error) *wire.Error {
 	return x
 }
 
-func newExecutionResponse(a *iot.Answer) *executionResponse {
+func (h *Handler) newExecutionResponse(a *iot.Answer) *executionResponse {
 	e := a.Execution
 	if e == nil {
 		return &executionResponse{}
 	}
-	return &executionResponse{&execution{
+	out := &execution{
 		JobID: e.JobID, Thing: e.Thing, Status: e.Status.String(), Details: e.Details,
 		QueuedAt: e.QueuedAt.Seconds(), StartedAt: e.StartedAt.Seconds(), UpdatedAt: e.UpdatedAt.Seconds(),
 		Version: e.Version, Number: e.Number, Document: a.Document,
-	}}
+	}
+	if seconds, ok := e.Remaining(h.now()); ok {
+		out.Remaining = &seconds
+	}
+	return &executionResponse{out}
 }
 
 func newExecutionState(s *iot.ExecutionState) *executionState {

@@ -153,12 +153,11 @@ func TestUpdateOverHTTPS(t *testing.T) {
 		`{"status":"FAILED","statusDetails":{"k":1}}`:              "statusDetails",
 		`{"status":"FAILED","statusDetails":{"":"v"}}`:             "statusDetails",
 		`{"status":"FAILED","stepTimeoutInMinutes":0}`:             "stepTimeoutInMinutes",
-		`{"status":"FAILED","stepTimeoutInMinutes":10}`:            "drover does not have step timers yet",
 		`{"status":"FAILED","includeJobExecutionState":"perhaps"}`: "includeJobExecutionState",
 	} {
 		r.fails("POST", path, body, 400, "InvalidRequestException", part)
 	}
-	r.fails("PUT", "/things/t1/jobs/$next", `{"stepTimeoutInMinutes":5}`, 400, "InvalidRequestException", "step timers")
+	r.fails("PUT", "/things/t1/jobs/$next", `{"stepTimeoutInMinutes":10081}`, 400, "InvalidRequestException", "stepTimeoutInMinutes")
 	r.fails("POST", "/things/t1/jobs/$next", `{"status":"SUCCEEDED"}`, 400, "InvalidRequestException", "jobId")
 }
 

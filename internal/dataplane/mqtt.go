@@ -36,7 +36,9 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 	}
 	q := &question{h: h, client: c, topic: m.Topic, qos: min(m.QoS, 1)}
 	if class == unknown {
-		q.reply(nil, iot.Errorf(invalidTopic, "The topic %s is none of a jobs operation", m.Topic))
+		// Whoever asked the wrong thing is to know which of its questions it was (spec §11.3).
+		q.token, _ = decode(m.Payload, &q.Request)
+		q.reply(nil, iot.Errorf(invalidTopic, "The topic %s is that of no jobs operation", m.Topic))
 		return Taken
 	}
 	q.Op, q.Thing, q.JobID, q.Namespace = a.op, a.thing, a.job, a.namespace

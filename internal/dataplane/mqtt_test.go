@@ -63,7 +63,9 @@ func TestS160_InvalidTopic(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.refuse("foo", `{"clientToken":"c"}`, `{"code":"InvalidTopic",`+
-		`"message":"The topic $aws/things/t1/jobs/foo is none of a jobs operation","timestamp":1700000000}`)
+		`"message":"The topic $aws/things/t1/jobs/foo is that of no jobs operation","clientToken":"c","timestamp":1700000000}`)
+	r.refuse("foo", `{bad`, `{"code":"InvalidTopic",`+
+		`"message":"The topic $aws/things/t1/jobs/foo is that of no jobs operation","timestamp":1700000000}`)
 }
 
 func (r *rig) refuse(topic, payload, want string) {

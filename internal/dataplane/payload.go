@@ -10,12 +10,6 @@ import (
 	"drover/internal/iot"
 )
 
-// Limits of stepTimeoutInMinutes (spec §6.2).
-const (
-	noStepTimeout  = -1 // discards the timer
-	maxStepTimeout = 10080
-)
-
 // decode reads the payload of an MQTT request into r, whose Op is set, and returns the
 // clientToken as the JSON text in which it came, "" if there was none (spec §11.3). A token
 // is returned beside an error, too, wherever it could be read.
@@ -74,7 +68,8 @@ func decodeMember(r *iot.Request, name, value []byte) error {
 			if !ok {
 				return wrongType("stepTimeoutInMinutes", value, "an integer")
 			}
-			return checkStepTimeout(n)
+			r.StepTimeout = &n
+			return iot.CheckStepTimeout(n)
 		}
 	case "executionNumber":
 		if describes || updates {
@@ -121,18 +116,6 @@ func setStatus(r *iot.Request, text string) error {
 		return iot.Invalid("status", text, "Member must satisfy enum value set: [IN_PROGRESS, SUCCEEDED, FAILED, REJECTED]")
 	}
 	return nil
-}
-
-// checkStepTimeout returns an InvalidRequest error unless minutes discards a step timer,
-// which is nothing to do as long as there are none.
-func checkStepTimeout(minutes int64) error {
-	switch {
-	case minutes == noStepTimeout:
-		return nil
-	case minutes < 1 || minutes > maxStepTimeout:
-		return iot.Invalid("stepTimeoutInMinutes", minutes, "Member must have value between 1 and 10080, or -1")
-	}
-	return iot.Errorf(iot.InvalidRequest, "stepTimeoutInMinutes is not supported: drover does not have step timers yet")
 }
 
 // checkNumber returns an InvalidRequest error for an executionNumber that no execution can have.

@@ -36,7 +36,7 @@ func TestDecode(t *testing.T) {
 			iot.Request{WantDocument: true, Details: iot.Details{"a": "1", "b\n": "é\"\\\n"}}, ``},
 		{iot.OpStartNext, `{"statusDetails":{}}`, iot.Request{WantDocument: true, Details: iot.Details{}}, ``},
 		{iot.OpStartNext, `{"statusDetails":{"a":null,"b":"1","b":"2"}}`, iot.Request{WantDocument: true, Details: iot.Details{"b": "2"}}, ``},
-		{iot.OpStartNext, `{"statusDetails":null,"stepTimeoutInMinutes":-1}`, iot.Request{WantDocument: true}, ``},
+		{iot.OpStartNext, `{"statusDetails":null,"stepTimeoutInMinutes":-1}`, iot.Request{WantDocument: true, StepTimeout: stepTimeout(-1)}, ``},
 
 		{iot.OpDescribe, `{}`, iot.Request{WantDocument: true}, ``},
 		{iot.OpDescribe, `{"includeJobDocument":true,"executionNumber":1.0}`, iot.Request{WantDocument: true, Number: 1}, ``},
@@ -47,7 +47,7 @@ func TestDecode(t *testing.T) {
 		{iot.OpUpdate, `{"status":null}`, iot.Request{}, ``}, // refused by Request.Check
 		{iot.OpUpdate, `{"status":"IN_PROGRESS","statusDetails":{"k":"v"},"expectedVersion":"3","executionNumber":2,` +
 			`"includeJobExecutionState":true,"includeJobDocument":true,"stepTimeoutInMinutes":-1,"clientToken":"c"}`,
-			iot.Request{Status: iot.InProgress, Details: iot.Details{"k": "v"}, ExpectedVersion: version(3), Number: 2, WantState: true, WantDocument: true}, `"c"`},
+			iot.Request{Status: iot.InProgress, Details: iot.Details{"k": "v"}, ExpectedVersion: version(3), Number: 2, WantState: true, StepTimeout: stepTimeout(-1), WantDocument: true}, `"c"`},
 		{iot.OpUpdate, `{"status":"FAILED","expectedVersion":3}`, iot.Request{Status: iot.Failed, ExpectedVersion: version(3)}, ``},
 		{iot.OpUpdate, `{"status":"REJECTED","expectedVersion":null,"executionNumber":null,"includeJobDocument":null}`, iot.Request{Status: iot.Rejected}, ``},
 	} {
@@ -88,8 +88,6 @@ func TestDecodeRefuses(t *testing.T) {
 		{iot.OpStartNext, `{"stepTimeoutInMinutes":-2}`, iot.InvalidRequest, "between 1 and 10080"},
 		{iot.OpStartNext, `{"stepTimeoutInMinutes":10081}`, iot.InvalidRequest, "between 1 and 10080"},
 		{iot.OpStartNext, `{"stepTimeoutInMinutes":1.5}`, iot.InvalidRequest, "an integer"},
-		{iot.OpStartNext, `{"stepTimeoutInMinutes":1}`, iot.InvalidRequest, "stepTimeoutInMinutes is not supported: drover does not have step timers yet"},
-		{iot.OpUpdate, `{"status":"IN_PROGRESS","stepTimeoutInMinutes":10080}`, iot.InvalidRequest, "step timers"},
 
 		{iot.OpDescribe, `{"executionNumber":"1"}`, iot.InvalidRequest, "'executionNumber'"},
 		{iot.OpDescribe, `{"executionNumber":0}`, iot.InvalidRequest, "'executionNumber'"},
@@ -114,7 +112,7 @@ func TestTokenIsReadBesideErrors(t *testing.T) {
 	t.Parallel()
 	for _, payload := range []string{
 		`{"clientToken":"c","status":1}`, `{"status":1,"clientToken":"c"}`,
-		`{"status":1,"executionNumber":"x","clientToken":"c"}`, `{"clientToken":"c","stepTimeoutInMinutes":5}`,
+		`{"status":1,"executionNumber":"x","clientToken":"c"}`, `{"clientToken":"c","stepTimeoutInMinutes":0}`,
 	} {
 		if token, err := decode([]byte(payload), &iot.Request{Op: iot.OpUpdate}); err == nil || token != `"c"` {
 			t.Errorf("%s: token %s, %v", payload, token, err)
@@ -173,3 +171,5 @@ func checkMembers(t *testing.T, payload string) {
 		t.Errorf("%s: members %q, want %q", payload, got, want)
 	}
 }
+
+func stepTimeout(minutes int64) *int64 { return &minutes }

@@ -101,7 +101,7 @@ func (p *Publisher) publishList(r *iot.Record) {
 	if !p.broker.HasSubscribers(topic) {
 		return
 	}
-	size := 64 + 160*min(len(r.Queue), iot.MaxPending)
+	size := 64 + 160*min(len(r.Queue), iot.MaxPendingWindowed)
 	p.broker.Publish(topic, appendList(make([]byte, 0, size), r.Queue, p.now()), 1)
 	p.metrics.notify.Inc()
 }

@@ -94,7 +94,7 @@ func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
 		a.InProgress, a.Queued = queue.Pending(q.Namespace)
 		return a, nil, nil
 	case iot.OpStartNext:
-		next, change := queue.StartNext(r.at, q)
+		next, change := queue.StartNext(r.at, q, 0)
 		if a.Execution = next; next != nil {
 			a.Document = r.docs[next.Job]
 		}
@@ -122,7 +122,7 @@ func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
 		}
 		return a, nil, nil
 	default:
-		change, err := queue.Update(r.at, q)
+		change, err := queue.Update(r.at, q, 0)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -153,7 +153,7 @@ func (r *rig) history(q *iot.Request) *iot.Execution {
 
 // records makes the records of a change as the engine does: progress is none.
 func (r *rig) records(c *iot.Change) []iot.Record {
-	if c == nil || !c.Reposition {
+	if c == nil || !c.Reposition() {
 		return nil
 	}
 	if c.Execution.Status.Terminal() {

@@ -61,8 +61,12 @@ func TestLife(t *testing.T) {
 			cfg.ProtocolVersion = version
 			cfg.Idle = 10 * time.Millisecond
 			s := play(t, cfg)
+			eventually(t, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.goodbyes == 1 })
 			b.mu.Lock()
 			defer b.mu.Unlock()
+			if b.unacked != 0 {
+				t.Errorf("%d messages are not acknowledged", b.unacked)
+			}
 
 			wantRequests := []string{
 				"start-next", "j1/update IN_PROGRESS", "j1/update IN_PROGRESS", "j1/update SUCCEEDED",

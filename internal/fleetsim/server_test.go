@@ -1,19 +1,20 @@
 package fleetsim
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	"github.com/mochi-mqtt/server/v2/packets"
+	v5 "github.com/eclipse/paho.golang/packets"
+	v4 "github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // fault is what befalls a request.
@@ -52,47 +53,67 @@ func (r request) String() string {
 	return r.topic
 }
 
-// broker is a real MQTT broker with as much of the jobs service as a device
-// needs, and with faults. It knows the rules of spec §11.6, §11.8 and §13.3.
+// broker is the server's side of the fleet's connections: MQTT 3.1.1 and 5, each
+// packet in its plainest form, and as much of the jobs service as a device needs,
+// with faults. It knows the rules of spec §11.2, §11.6, §11.8 and §13.3.
 type broker struct {
-	mqtt.HookBase
-	server   *mqtt.Server
+	t        *testing.T
 	endpoint string
+	serving  sync.WaitGroup
 
-	mu       sync.Mutex
+	mu       sync.Mutex // also held while writing
 	fault    func(r request) fault
 	queues   map[string][]*execution
 	all      []*execution
 	requests []request
+	sessions map[string]*session // by client id, the latest
 	connects int
 	filters  []string
+	unacked  int // messages that were sent and not acknowledged
+	goodbyes int // sessions that ended with DISCONNECT
+}
+
+// session is one connection to the broker.
+type session struct {
+	conn  net.Conn
+	in    *bufio.Reader
+	codec codec
+	thing string // its client id
+	hears bool   // notify-next is subscribed to
+	sent  uint16 // id of the last message
 }
 
 // newBroker starts a broker; config is nil for one without TLS.
 func newBroker(t *testing.T, config *tls.Config) *broker {
 	t.Helper()
-	b := &broker{queues: make(map[string][]*execution), fault: func(request) fault { return none }}
-	b.server = mqtt.New(&mqtt.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
-	if err := b.server.AddHook(b, nil); err != nil {
+	b := &broker{
+		t:        t,
+		fault:    func(request) fault { return none },
+		queues:   make(map[string][]*execution),
+		sessions: make(map[string]*session),
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	listener := listeners.NewTCP(listeners.Config{ID: "t", Address: "127.0.0.1:0", TLSConfig: config})
-	if err := b.server.AddListener(listener); err != nil {
-		t.Fatal(err)
+	b.endpoint = "mqtt://" + listener.Addr().String()
+	if config != nil {
+		b.endpoint = "mqtts://" + listener.Addr().String()
+		listener = tls.NewListener(listener, config)
 	}
-	if err := b.server.Serve(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.server.Close(); err != nil {
-			t.Error(err)
+	b.serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // closed
+			}
+			b.serving.Go(func() { b.serve(&session{conn: conn, in: bufio.NewReader(conn), codec: codec4{}}) })
 		}
 	})
-	scheme := "mqtt://"
-	if config != nil {
-		scheme = "mqtts://"
-	}
-	b.endpoint = scheme + listener.Address()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		b.serving.Wait()
+	})
 	return b
 }
 
@@ -108,41 +129,126 @@ func (b *broker) queue(thing, job string) {
 	}
 }
 
-func (b *broker) ID() string { return "jobs" }
-
-func (b *broker) Provides(what byte) bool {
-	return bytes.Contains([]byte{mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablished, mqtt.OnSubscribed, mqtt.OnPublish}, []byte{what})
+// serve reads a connection until it ends.
+func (b *broker) serve(s *session) {
+	defer func() { _ = s.conn.Close() }()
+	// Fixed header of two bytes, name of six, then the version.
+	head, err := s.in.Peek(9)
+	if err != nil {
+		return // it was only opened
+	}
+	if head[8] == 5 {
+		s.codec = codec5{}
+	}
+	for {
+		if err := b.packet(s); err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+				b.t.Logf("broker: %s: %v", s.thing, err)
+			}
+			return
+		}
+	}
 }
 
-func (b *broker) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return true }
+// packet reads a packet and does what it says. It returns io.EOF at the end.
+func (b *broker) packet(s *session) error {
+	var topic string
+	var payload []byte
+	var id uint16
+	var answer interface {
+		WriteTo(io.Writer) (int64, error)
+	}
+	if _, five := s.codec.(codec5); five {
+		cp, err := v5.ReadPacket(s.in)
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch p := cp.Content.(type) {
+		case *v5.Connect:
+			b.connected(s, p.ClientID)
+			answer = &v5.Connack{Properties: &v5.Properties{}}
+		case *v5.Subscribe:
+			for _, one := range p.Subscriptions {
+				b.subscribed(s, one.Topic)
+			}
+			answer = &v5.Suback{PacketID: p.PacketID, Reasons: bytes.Repeat([]byte{1}, len(p.Subscriptions)), Properties: &v5.Properties{}}
+		case *v5.Publish:
+			topic, payload, id = p.Topic, p.Payload, p.PacketID
+		case *v5.Puback:
+			b.unacked--
+		case *v5.Disconnect:
+			b.goodbyes++
+			return io.EOF
+		default:
+			return fmt.Errorf("unexpected %s", cp)
+		}
+	} else {
+		cp, err := v4.ReadPacket(s.in)
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch p := cp.(type) {
+		case *v4.ConnectPacket:
+			b.connected(s, p.ClientIdentifier)
+			answer = packet4{v4.NewControlPacket(v4.Connack)}
+		case *v4.SubscribePacket:
+			for _, one := range p.Topics {
+				b.subscribed(s, one)
+			}
+			suback := v4.NewControlPacket(v4.Suback).(*v4.SubackPacket)
+			suback.MessageID, suback.ReturnCodes = p.MessageID, bytes.Repeat([]byte{1}, len(p.Topics))
+			answer = packet4{suback}
+		case *v4.PublishPacket:
+			topic, payload, id = p.TopicName, p.Payload, p.MessageID
+		case *v4.PubackPacket:
+			b.unacked--
+		case *v4.DisconnectPacket:
+			b.goodbyes++
+			return io.EOF
+		default:
+			return fmt.Errorf("unexpected %s", cp)
+		}
+	}
+	if answer != nil {
+		_, err := answer.WriteTo(s.conn)
+		return err
+	}
+	if topic == "" {
+		return nil
+	}
+	if err := s.codec.puback(s.conn, id); err != nil {
+		return err
+	}
+	return b.published(s, topic, payload)
+}
 
-func (b *broker) OnACLCheck(*mqtt.Client, string, bool) bool { return true }
+// packet4 lets a packet of MQTT 3.1.1 be written as one of MQTT 5 is.
+type packet4 struct{ v4.ControlPacket }
 
-func (b *broker) OnSessionEstablished(*mqtt.Client, packets.Packet) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (p packet4) WriteTo(w io.Writer) (int64, error) { return 0, p.Write(w) }
+
+func (b *broker) connected(s *session, clientID string) {
 	b.connects++
+	s.thing = clientID
+	b.sessions[clientID] = s
 }
 
-func (b *broker) OnSubscribed(_ *mqtt.Client, pk packets.Packet, _ []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, f := range pk.Filters {
-		b.filters = append(b.filters, f.Filter)
-	}
+func (b *broker) subscribed(s *session, filter string) {
+	b.filters = append(b.filters, filter)
+	s.hears = s.hears || filter == "$aws/things/"+s.thing+"/jobs/notify-next"
 }
 
-func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if cl.Net.Inline {
-		return pk, nil
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	rest, _ := strings.CutPrefix(pk.TopicName, "$aws/things/")
-	thing, topic, _ := strings.Cut(rest, "/jobs/")
-	r := request{thing: thing, topic: topic}
-	if err := json.Unmarshal(pk.Payload, &r.body); err != nil {
-		return pk, err
+// published carries out a request, or does to it what the fault says.
+func (b *broker) published(s *session, topic string, payload []byte) error {
+	rest, _ := strings.CutPrefix(topic, "$aws/things/")
+	thing, operation, _ := strings.Cut(rest, "/jobs/")
+	r := request{thing: thing, topic: operation}
+	if err := json.Unmarshal(payload, &r.body); err != nil {
+		return err
 	}
 	b.requests = append(b.requests, r)
 
@@ -150,11 +256,9 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 	queue := b.queues[thing]
 	switch what {
 	case throttle, internal:
-		b.reply(pk.TopicName+"/rejected", r, map[string]any{"code": string(what), "message": "try later"})
-		return pk, packets.CodeSuccessIgnore
+		return b.reply(s, topic+"/rejected", r, map[string]any{"code": string(what), "message": "try later"})
 	case loseIt:
-		cl.Stop(io.ErrUnexpectedEOF)
-		return pk, packets.CodeSuccessIgnore
+		return io.EOF
 	case withdraw, remove:
 		if len(queue) > 0 {
 			queue[0].status = map[fault]string{withdraw: "CANCELED", remove: "REMOVED"}[what]
@@ -169,15 +273,17 @@ func (b *broker) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, 
 	verdict, answer := b.handle(r)
 	switch what {
 	case loseReply:
-		cl.Stop(io.ErrUnexpectedEOF)
+		return io.EOF
 	case mute:
 	default:
-		b.reply(pk.TopicName+verdict, r, answer)
+		if err := b.reply(s, topic+verdict, r, answer); err != nil {
+			return err
+		}
 	}
-	if verdict == "/accepted" && terminal(fmt.Sprint(r.body["status"])) && topic != "start-next" {
+	if verdict == "/accepted" && operation != "start-next" && terminal(fmt.Sprint(r.body["status"])) {
 		b.notify(thing)
 	}
-	return pk, packets.CodeSuccessIgnore // acknowledged, and passed on to nobody
+	return nil
 }
 
 // handle carries a request out.
@@ -230,29 +336,34 @@ func (e *execution) wire() map[string]any {
 	}
 }
 
-// notify tells a thing what its next execution is.
+// notify tells a thing what its next execution is, if it listens.
 func (b *broker) notify(thing string) {
+	s := b.sessions[thing]
+	if s == nil || !s.hears {
+		return
+	}
 	answer := map[string]any{"timestamp": 1}
 	if queue := b.queues[thing]; len(queue) > 0 {
 		answer["execution"] = queue[0].wire()
 	}
-	b.publish("$aws/things/"+thing+"/jobs/notify-next", answer)
+	// A connection that has ended meanwhile misses it, as on a real server.
+	_ = b.publish(s, "$aws/things/"+thing+"/jobs/notify-next", answer)
 }
 
-func (b *broker) reply(topic string, r request, answer map[string]any) {
+func (b *broker) reply(s *session, topic string, r request, answer map[string]any) error {
 	answer["timestamp"] = 1
 	answer["clientToken"] = r.body["clientToken"]
-	b.publish(topic, answer)
+	return b.publish(s, topic, answer)
 }
 
-func (b *broker) publish(topic string, answer map[string]any) {
+func (b *broker) publish(s *session, topic string, answer map[string]any) error {
 	payload, err := json.Marshal(answer)
 	if err != nil {
-		panic(err)
+		return err
 	}
-	if err := b.server.Publish(topic, payload, false, 1); err != nil {
-		panic(err)
-	}
+	s.sent++
+	b.unacked++
+	return s.codec.publish(s.conn, s.sent, topic, payload)
 }
 
 // log returns the requests so far, as text.

@@ -29,6 +29,10 @@ type Store interface {
 	// Update runs f in a transaction that reads its own writes, and commits it unless f
 	// fails. Two Updates that touch the same rows never run at the same time. The records
 	// that f appended are handed to the Committed hook before Update returns.
+	//
+	// After a writing method has failed, ErrExists and ErrNotFound included, a part of it
+	// may have been done: the transaction can only be given up, and is not committed even
+	// if f succeeds. An error of f is returned as it is. ctx counts until f starts.
 	Update(ctx context.Context, f func(Tx) error) error
 	// View runs f on a snapshot of what is committed.
 	View(ctx context.Context, f func(Reader) error) error
@@ -127,6 +131,7 @@ type ExecutionWriter interface {
 	// UpdateExecutions stores the executions' status and all that changes with it. Progress
 	// of a pending execution lives in its queue and needs no call, unless DueAt changes:
 	// the deadlines live in the queue, too, but what is due is found by what is stored here.
+	// ErrNotFound.
 	UpdateExecutions(executions []iot.Execution) error
 	// DeleteExecutions forgets executions. Absent ones are ignored.
 	DeleteExecutions(keys []ExecutionKey) error
@@ -193,9 +198,10 @@ type JobWriter interface {
 	InsertJob(job *iot.Job) error
 	// SaveJob stores everything that can change in a job, except Counts and Executed;
 	// namespace, schedule, package versions, template and parameters never do; targets can only
-	// be appended.
+	// be appended. ErrNotFound.
 	SaveJob(job *iot.Job) error
-	// AddCounts applies the deltas, one per job, and returns the counts after each.
+	// AddCounts applies the deltas, one per job, and returns the counts after each. That of
+	// NoStatus is not kept; none may fall below zero. ErrNotFound.
 	AddCounts(deltas []CountDelta) ([]JobCounts, error)
 	// DeleteJob forgets a job that has no executions left, with targets and document.
 	DeleteJob(job *iot.Job) error
@@ -254,14 +260,14 @@ type ThingWriter interface {
 	// InsertThings stores new things and sets their IDs: a name that existed before gets
 	// its former ID. ErrExists if one of the names exists.
 	InsertThings(things []*iot.Thing) error
-	// SaveThings stores type, attributes and version of things.
+	// SaveThings stores type, attributes and version of things. ErrNotFound.
 	SaveThings(things []*iot.Thing) error
 	// DeleteThing forgets a thing and its memberships; its name stays bound to its ID as
-	// long as executions of it are kept.
+	// long as executions of it are kept. ErrNotFound.
 	DeleteThing(thing *iot.Thing) error
 	// InsertThingType stores a new type and sets its ID. ErrExists.
 	InsertThingType(t *iot.ThingType) error
-	// SaveThingType stores what can change in a type.
+	// SaveThingType stores what can change in a type. ErrNotFound.
 	SaveThingType(t *iot.ThingType) error
 	// DeleteThingType forgets a type.
 	DeleteThingType(t *iot.ThingType) error
@@ -302,7 +308,7 @@ type GroupReader interface {
 type GroupWriter interface {
 	// InsertGroup stores a new group and sets its ID. ErrExists.
 	InsertGroup(g *iot.Group) error
-	// SaveGroup stores what can change in a group.
+	// SaveGroup stores what can change in a group. ErrNotFound.
 	SaveGroup(g *iot.Group) error
 	// DeleteGroup forgets a group without children and its memberships.
 	DeleteGroup(g *iot.Group) error

@@ -169,7 +169,7 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 	defer func() { <-d.writing }()
 
 	t := &tx{reader: reader{d.writer}, state: d.state}
-	if err := d.transact(t, f); err != nil {
+	if err := d.transact(ctx, t, f); err != nil {
 		// Numbers that a failed transaction took stay unused, so that "never taken
 		// before" holds even for who remembers them.
 		d.state.sequence = t.state.sequence
@@ -207,14 +207,14 @@ func (d *DB) startWriting(ctx context.Context) error {
 
 // transact runs f in a transaction of the writer, which is rolled back if f fails, panics
 // or ends its goroutine.
-func (d *DB) transact(t *tx, f func(store.Tx) error) (err error) {
+func (d *DB) transact(ctx context.Context, t *tx, f func(store.Tx) error) (err error) {
 	if _, err := d.writer.exec(begin); err != nil {
 		return err
 	}
 	defer func() {
 		if d.writer.inTransaction() {
 			if _, e := d.writer.exec(rollback); e != nil {
-				d.log.Error("rollback failed", "error", e)
+				d.log.ErrorContext(ctx, "rollback failed", "error", e)
 			}
 		}
 	}()

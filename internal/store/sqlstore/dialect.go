@@ -65,7 +65,9 @@ func lockFolder(path string) (_ *sqlite.Conn, err error) {
 		return nil, err
 	}
 	c.SetBusyTimeout(0)
-	err = run(c, "BEGIN EXCLUSIVE")
+	if err = run(c, "PRAGMA journal_mode = MEMORY"); err == nil { // or there is one file more
+		err = run(c, "BEGIN EXCLUSIVE")
+	}
 	switch {
 	case err == nil:
 		return c, nil

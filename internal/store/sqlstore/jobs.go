@@ -31,7 +31,8 @@ const (
 		AND ($6 = 0 OR EXISTS (SELECT 1 FROM job_targets g WHERE g.group_id = $6 AND g.group_id <> 0 AND g.job = j.id))
 		ORDER BY j.id DESC LIMIT $7`
 	dueJobs        = selectJobs + `WHERE j.due_at > 0 AND j.due_at <= $1 ORDER BY j.due_at, j.id LIMIT $2`
-	endedJobs      = selectJobs + `WHERE j.status IN (3, 4) AND j.phase = '' AND j.updated_at < $1 ORDER BY j.updated_at, j.id LIMIT $2`
+	nextDueJob     = `SELECT due_at FROM jobs WHERE due_at > 0 ORDER BY due_at LIMIT 1`
+	endedJobs      = selectJobs + `WHERE +j.status IN (3, 4) AND j.phase = '' AND j.updated_at < $1 ORDER BY j.updated_at, j.id LIMIT $2`
 	continuousJobs = selectJobs + `JOIN job_targets g ON g.job = j.id
 		WHERE g.group_id = $1 AND g.group_id <> 0 AND j.status = 1 AND j.selection = 'CONTINUOUS'`
 	snapshotRollouts = selectJobs + `JOIN job_targets g ON g.job = j.id
@@ -233,7 +234,7 @@ func (r reader) DueJobs(now iot.Time, limit int) ([]*iot.Job, error) {
 
 // NextDue implements store.JobReader.
 func (r reader) NextDue() (iot.Time, error) {
-	at, err := r.c.number(`SELECT due_at FROM jobs WHERE due_at > 0 ORDER BY due_at LIMIT 1`)
+	at, err := r.c.number(nextDueJob)
 	return iot.Time(at), err
 }
 

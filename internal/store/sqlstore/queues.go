@@ -13,6 +13,9 @@ const (
 	deleteQueue = `DELETE FROM queues WHERE thing_id = $1`
 )
 
+// neighbours is how many queues at once are a rollout's and not a batch of devices'.
+const neighbours = 1000
+
 // Queues implements store.QueueReader.
 func (r reader) Queues(things []iot.ThingName) ([]iot.Queue, error) {
 	queues := make([]iot.Queue, len(things))
@@ -80,10 +83,18 @@ func (t *tx) SaveQueues(queues []iot.Queue) error {
 		}
 	}
 	bodies = append(bodies, len(t.buf))
-	err := t.insert(saveQueue, len(full), func(i int, a *args) {
+	bind := func(i int, a *args) {
 		a.int(full[i].ThingID)
 		a.blob(t.buf[bodies[i]:bodies[i+1]])
-	})
+	}
+	// For a statement of many rows SQLite keeps a copy of every page it touches, in case it
+	// fails. That pays where rows share pages, as those of a rollout do; devices are anywhere.
+	var err error
+	if len(full) < neighbours {
+		err = t.write(saveQueue, len(full), bind, nil)
+	} else {
+		err = t.insert(saveQueue, len(full), bind)
+	}
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ const (
 		FROM templates WHERE template_id = $1`
 	templates = `SELECT id, template_id, description, '', document_source, config, windows, package_versions, created_at
 		FROM templates WHERE id < $1 ORDER BY id DESC LIMIT $2`
+	countTemplates = `SELECT count(*) FROM templates`
 	insertTemplate = `INSERT INTO templates (id, template_id, description, document, document_source, config, windows,
 		package_versions, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 )
@@ -48,7 +49,7 @@ func (r reader) Templates(before int64, limit int) (list []*iot.Template, err er
 
 // CountTemplates implements store.TemplateReader.
 func (r reader) CountTemplates() (int, error) {
-	n, err := r.c.number(`SELECT count(*) FROM templates`)
+	n, err := r.c.number(countTemplates)
 	return int(n), err
 }
 

@@ -69,6 +69,26 @@ var queues = []testCase{
 			f.equal(have, []iot.Queue{q})
 		}
 	}},
+	{"are saved in any number", func(f *fixture) {
+		th := f.things(numbered(2100)...)
+		j := f.job("j")
+		queues := make([]iot.Queue, len(th))
+		for i, t := range th {
+			queues[i] = iot.Queue{ThingID: t.ID, Thing: t.Name, Entries: []iot.Execution{f.execution(j, t, 1)}}
+		}
+		for _, n := range []int{1, 31, 32, 33, 1000, 2100} {
+			saved := names(queues[:n], func(q iot.Queue) iot.Queue {
+				q.Entries = []iot.Execution{q.Entries[0]}
+				q.Entries[0].Version += int64(n)
+				return q
+			})
+			f.update(func(tx store.Tx) error { return tx.SaveQueues(saved) })
+			have := read(f, func(r store.Reader) ([]iot.Queue, error) {
+				return r.Queues(names(saved, func(q iot.Queue) iot.ThingName { return q.Thing }))
+			})
+			f.equal(have, saved)
+		}
+	}},
 	{"refuse what is not pending and who is not registered", func(f *fixture) {
 		th := f.things("a")[0]
 		ended := f.execution(f.job("j"), th, 1)

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -24,7 +25,10 @@ func Run(t *testing.T, open Open) {
 		{"Journal", journal},
 		{"Queues", queues},
 		{"Executions", executions},
+		{"Deadlines", deadlines},
 		{"Jobs", jobs},
+		{"Schedules", schedules},
+		{"Templates", templates},
 		{"Things", things},
 		{"Groups", groups},
 		{"Tags", tags},
@@ -123,6 +127,15 @@ func scattered[T any](list []T) []T {
 		for i := start; i < len(list); i += 3 {
 			all = append(all, list[i])
 		}
+	}
+	return all
+}
+
+// numbered makes n names, in order.
+func numbered(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("thing-%06d", i)
 	}
 	return all
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"fmt"
 	"slices"
 
 	"drover/internal/iot"
@@ -139,13 +138,9 @@ var things = []testCase{
 		}
 	}},
 	{"a search by attribute ends its page early and goes on", func(f *fixture) {
-		const n = 25_000
-		list := make([]*iot.Thing, n)
-		for i := range list {
-			list[i] = newThing(fmt.Sprintf("thing-%06d", i))
-		}
-		f.update(func(tx store.Tx) error { return tx.InsertThings(list) })
-		last := string(list[n-1].Name)
+		all := numbered(25_000)
+		f.things(all...)
+		last := all[len(all)-1]
 		have, pages := allThings(f, store.ThingQuery{AttributeName: "name", AttributeValue: &last}, 10)
 		f.equal(have, []string{last})
 		if pages < 2 {
