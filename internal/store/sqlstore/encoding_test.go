@@ -23,6 +23,14 @@ func executionOf(t *rapid.T, least int64, statuses ...iot.ExecutionStatus) iot.E
 		QueuedAt: iot.Time(number("queued", 0)), StartedAt: iot.Time(number("started", 0)), UpdatedAt: iot.Time(number("updated", 0)),
 		ThingID: 7, Thing: "pump",
 	}
+	if rapid.Bool().Draw(t, "timers") {
+		e.Deadline, e.StepDeadline = iot.Time(number("deadline", 0)), iot.Time(number("step deadline", 0))
+	}
+	if rapid.Bool().Draw(t, "retries") {
+		e.FailedRetries, e.TimedOutRetries = number("failed retries", 0), number("timed out retries", 0)
+		e.Before = rapid.SampledFrom([]iot.ExecutionStatus{iot.NoStatus, iot.Succeeded, iot.Failed, iot.TimedOut, iot.Rejected}).Draw(t, "before")
+	}
+	e.Windowed = rapid.Bool().Draw(t, "windowed")
 	if d := rapid.MapOfN(rapid.String(), rapid.String(), 0, 10).Draw(t, "details"); len(d) > 0 {
 		e.Details = d
 	}
@@ -86,6 +94,21 @@ func TestQueueEncoding(t *testing.T) {
 			t.Fatalf("got %x, %v\nwant %s", body, err, want)
 		}
 	})
+	t.Run("version 1 with timers and retries", func(t *testing.T) {
+		t.Parallel()
+		entries := []iot.Execution{
+			{Seq: 300, Job: 2, JobID: "job", Number: 1, Status: iot.InProgress, Version: 2, StartedAt: 5, Deadline: 300, Windowed: true, ThingID: 7, Thing: "pump"},
+			{Seq: 301, Job: 3, JobID: "j", Number: 4, Status: iot.Queued, Version: 1, FailedRetries: 2, TimedOutRetries: 1, Before: iot.TimedOut, Details: iot.Details{"a": "1"}, ThingID: 7, Thing: "pump"},
+			{Seq: 302, Job: 4, JobID: "k", Number: 1, Status: iot.InProgress, Version: 3, StartedAt: 5, ForceCanceled: true, StepDeadline: 9, Before: iot.Failed, ThingID: 7, Thing: "pump"},
+		}
+		const want = "0103" + "ac0202010002000500" + "52" + "036a6f62" + "00" + "00" + "ac0200" +
+			"ad0203040001000000" + "21" + "016a" + "00" + "0101610131" + "020105" +
+			"ae0204010003000500" + "e2" + "016b" + "00" + "00" + "0009" + "000004"
+		body, err := appendQueue(nil, entries)
+		if err != nil || hex.EncodeToString(body) != want {
+			t.Fatalf("got %x, %v\nwant %s", body, err, want)
+		}
+	})
 }
 
 // someQueue is a valid encoding with a bit of everything.
@@ -93,6 +116,7 @@ func someQueue(t testing.TB) string {
 	body, err := appendQueue(nil, []iot.Execution{
 		{Seq: 300, Job: 2, JobID: "job", Namespace: "ns", Number: 1, Status: iot.Queued, Version: 1, QueuedAt: 1_700_000_000_000, UpdatedAt: 1_700_000_000_000},
 		{Seq: 301, Job: 2, JobID: "j", Number: 4, Status: iot.InProgress, Version: 2, StartedAt: 8, Details: iot.Details{"b": "2", "a": "1"}},
+		{Seq: 302, Job: 3, JobID: "k", Number: 2, Status: iot.InProgress, Version: 2, StartedAt: 8, Deadline: 900, StepDeadline: 90, FailedRetries: 1, Before: iot.Failed, Windowed: true},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +148,10 @@ func TestQueueDecodingIsStrict(t *testing.T) {
 		"text beyond the end":  one + "\x01\x05ab",
 		"details out of order": one + "\x01\x00\x00\x02" + "\x01b\x01x" + "\x01a\x01x",
 		"details twice":        one + "\x01\x00\x00\x02" + "\x01a\x01x" + "\x01a\x01x",
+		"timers of zero":       one + "\x41\x00\x00\x00" + "\x00\x00",
+		"no timers":            one + "\x41\x00\x00\x00",
+		"retries of zero":      one + "\x21\x00\x00\x00" + "\x00\x00\x00",
+		"unknown before":       one + "\x21\x00\x00\x00" + "\x01\x00\x09",
 		"version 0":            "\x01\x01" + "\x01\x01\x01\x00\x00\x00\x00\x00" + "\x01\x00\x00\x00",
 	} {
 		if entries, err := decodeQueue(body, 7, "pump"); err == nil {
