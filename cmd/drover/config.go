@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
@@ -18,20 +19,21 @@ import (
 
 // serveConfig is everything that can be said about a server.
 type serveConfig struct {
-	Config   kong.ConfigFlag `help:"YAML file with flags of serve as keys, such as \"http: 127.0.0.1:8080\"." placeholder:"FILE"`
-	Data     string          `help:"Folder for everything that is kept." default:"./drover-data" type:"path" placeholder:"DIR"`
-	HTTP     string          `name:"http" help:"Address of the API; port 0 picks a free one; empty for none." default:"127.0.0.1:8080"`
-	MQTT     string          `name:"mqtt" help:"Address for devices without TLS; port 0 picks a free one; empty for none." default:"127.0.0.1:1883"`
-	HTTPS    string          `name:"https" help:"Address of the API with TLS; needs --tls-cert and --tls-key." placeholder:"ADDR"`
-	MQTTS    string          `name:"mqtts" help:"Address for devices with TLS; needs --tls-cert and --tls-key. Devices are not asked for certificates yet, so other than on loopback it needs --insecure." placeholder:"ADDR"`
-	TLSCert  string          `name:"tls-cert" help:"Certificate chain of the server, PEM." type:"path" placeholder:"FILE"`
-	TLSKey   string          `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE"`
-	Insecure bool            `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
-	Store    string          `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
-	Account  string          `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
-	Region   string          `help:"AWS region that the server plays." default:"us-east-1"`
-	LogLevel string          `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
-	LogJSON  bool            `name:"log-json" help:"Write log lines as JSON."`
+	Config    kong.ConfigFlag `help:"YAML file with flags of serve as keys, such as \"http: 127.0.0.1:8080\"." placeholder:"FILE"`
+	Data      string          `help:"Folder for everything that is kept." default:"./drover-data" type:"path" placeholder:"DIR"`
+	HTTP      string          `name:"http" help:"Address of the API; port 0 picks a free one; empty for none." default:"127.0.0.1:8080"`
+	MQTT      string          `name:"mqtt" help:"Address for devices without TLS; port 0 picks a free one; empty for none." default:"127.0.0.1:1883"`
+	HTTPS     string          `name:"https" help:"Address of the API with TLS; needs --tls-cert and --tls-key." placeholder:"ADDR"`
+	MQTTS     string          `name:"mqtts" help:"Address for devices with TLS; needs --tls-cert and --tls-key. Devices are not asked for certificates yet, so other than on loopback it needs --insecure." placeholder:"ADDR"`
+	TLSCert   string          `name:"tls-cert" help:"Certificate chain of the server, PEM." type:"path" placeholder:"FILE"`
+	TLSKey    string          `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE"`
+	Insecure  bool            `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
+	Store     string          `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
+	Account   string          `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
+	Region    string          `help:"AWS region that the server plays." default:"us-east-1"`
+	Retention time.Duration   `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
+	LogLevel  string          `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
+	LogJSON   bool            `name:"log-json" help:"Write log lines as JSON."`
 }
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
@@ -48,6 +50,9 @@ func (c *serveConfig) check() error {
 		errs = append(errs, errors.New("--store: PostgreSQL is not supported yet; use sqlite"))
 	default:
 		errs = append(errs, fmt.Errorf("--store: %q is not a store; use sqlite", c.Store))
+	}
+	if c.Retention < time.Hour {
+		errs = append(errs, errors.New("--retention: at least an hour"))
 	}
 	if c.HTTP == "" && c.HTTPS == "" {
 		errs = append(errs, errors.New("--http or --https: the API needs an address"))

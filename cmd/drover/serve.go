@@ -144,7 +144,7 @@ func (s *server) assemble() (err error) {
 	// plane, which asks the engine for documents. Nothing runs yet, so late is early enough.
 	var publisher *dataplane.Publisher
 	s.engine, err = engine.New(engine.Config{
-		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics,
+		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention,
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
 	})
 	if err != nil {

@@ -85,7 +85,10 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindThingType:
 		_, err = typeByName(rd, name)
 		return err
-	case "billinggroup", "jobtemplate", "stream", "otaupdate", "package", "command", "fleetmetric", "policy", "rule", "securityprofile", "scheduledaudit":
+	case iot.KindTemplate:
+		_, err = rd.TemplateByID(name)
+		return absent(err, "Job template", name)
+	case "billinggroup", "stream", "otaupdate", "package", "command", "fleetmetric", "policy", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
 	}
