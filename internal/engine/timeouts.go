@@ -30,9 +30,14 @@ func (e *Engine) timeoutsOnce(ctx context.Context) (bool, error) {
 			return err
 		}
 		for i, x := range due {
-			p := queues[i].BySeq(x.Seq)
-			if p == nil || p.DueAt() == 0 || p.DueAt() > w.now {
-				return fmt.Errorf("execution %d of job %s on thing %s is due in the table and not in its queue", x.Number, x.JobID, x.Thing)
+			if p := queues[i].BySeq(x.Seq); p == nil || p.DueAt() == 0 || p.DueAt() > w.now {
+				// Cannot be; but if it is, one such row must not stand in the way of all others.
+				e.log.ErrorContext(ctx, "execution is due in the table and not in its queue", "job", x.JobID, "thing", x.Thing, "execution", x.Number)
+				if p != nil {
+					x = *p
+				}
+				w.update(x)
+				continue
 			}
 			if err := w.end(queues[i], queues[i].Move(w.now, x.Seq, iot.TimedOut, nil, false), w.actor); err != nil {
 				return err
