@@ -283,8 +283,8 @@ func TestRolloutProperties(t *testing.T) {
 	})
 }
 
-// TestRateExample is the table of spec §4.2.
-func TestRateExample(t *testing.T) {
+// TestS064RateExample is the table of spec §4.2.
+func TestS064RateExample(t *testing.T) {
 	c := &RolloutConfig{Exponential: &ExponentialRate{BasePerMinute: 50, FactorTenths: 20, NotifiedThings: 1000, SucceededThings: 1000}}
 	for _, test := range []struct{ notified, succeeded, want int64 }{
 		{0, 0, 50}, {999, 999, 50}, {1000, 0, 100}, {0, 1000, 100}, {1999, 0, 100}, {2000, 0, 200}, {3000, 0, 400}, {9000, 0, 1000}, {math.MaxInt32, 0, 1000},
@@ -299,7 +299,7 @@ func TestRateExample(t *testing.T) {
 	}
 }
 
-func TestAbortArithmetic(t *testing.T) {
+func TestS078AbortArithmetic(t *testing.T) {
 	tests := []struct {
 		name                                  string
 		c                                     AbortCriterion
