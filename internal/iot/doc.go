@@ -19,15 +19,16 @@
 //
 // The life of a job:
 //
-//	            ┌──────────────► CANCELED ─────┐
-//	IN_PROGRESS ┤                              ├─► DELETION_IN_PROGRESS ─► gone
-//	            └─► COMPLETED ─────────────────┘
-//	     └──────────── delete with force ────────────────▲
+//	SCHEDULED ◄─► IN_PROGRESS ─► COMPLETED ─┐
+//	    └──────────────┴───────► CANCELED ──┴─► DELETION_IN_PROGRESS ─► gone
 //
-// The life of an execution:
+// (with force, deletion comes from anywhere). The life of an execution:
 //
 //	QUEUED ─► IN_PROGRESS ─► SUCCEEDED │ FAILED │ REJECTED   (by the device)
 //	   └──────────┴────────► CANCELED │ REMOVED              (by the service)
+//	              └────────► TIMED_OUT                       (by its timers)
+//
+// After FAILED and TIMED_OUT a retry may follow: a new execution of the same job and thing.
 //
 // Section numbers in comments, such as "spec §13.2", are those of the behavioural
 // specification that docs/compatibility.md summarises.
