@@ -32,6 +32,7 @@ type serveConfig struct {
 	Account   string          `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
 	Region    string          `help:"AWS region that the server plays." default:"us-east-1"`
 	Retention time.Duration   `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
+	Test      bool            `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
 	LogLevel  string          `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
 	LogJSON   bool            `name:"log-json" help:"Write log lines as JSON."`
 }

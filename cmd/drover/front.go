@@ -21,6 +21,7 @@ import (
 type front struct {
 	control, devices   http.Handler
 	bulk               http.Handler
+	test               http.Handler // nil unless in test mode
 	verify, verifyBulk *auth.Verifier
 	metrics            prometheus.Gatherer
 	ping               func(context.Context) error
@@ -40,13 +41,23 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r, _, ok := f.authenticate(w, r, f.verifyBulk); ok {
 			f.bulk.ServeHTTP(w, r)
 		}
+	case "/_drover/clock", "/_drover/reset":
+		if f.test == nil {
+			f.unknown(w, r)
+		} else if r, _, ok := f.authenticate(w, r, f.verify); ok {
+			f.test.ServeHTTP(w, r)
+		}
 	default:
 		if strings.HasPrefix(r.URL.Path, "/_drover/") {
-			wire.WriteError(w, &wire.Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: "drover has no " + r.URL.Path})
+			f.unknown(w, r)
 			return
 		}
 		f.api(w, r)
 	}
+}
+
+func (f *front) unknown(w http.ResponseWriter, r *http.Request) {
+	wire.WriteError(w, &wire.Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: "drover has no " + r.URL.Path})
 }
 
 // api serves both planes of the API, which share paths: the signing name tells them

@@ -74,12 +74,14 @@ type server struct {
 	endpoints endpoints
 	key       auth.Key
 
+	clock  *clock
 	store  *sqlstore.DB
 	engine *engine.Engine
 	broker *broker.Broker
 	http   *http.Server
 	front  *front
 
+	temporary  string // folder that goes with the server, "" for none
 	listeners  []net.Listener
 	stopEngine context.CancelFunc
 	engineDone chan error
@@ -92,7 +94,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &server{cfg: cfg, log: log, failed: make(chan error, 8)}
+	s := &server{cfg: cfg, log: log, clock: new(clock), failed: make(chan error, 8)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop())
@@ -107,7 +109,14 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		return nil, err
 	}
 	// The store before the listeners: it is also what keeps a second server off the folder.
-	if s.store, err = sqlstore.Open(ctx, sqlstore.Config{Path: filepath.Join(cfg.Data, "drover.db"), Logger: log}); err != nil {
+	folder := cfg.Data
+	if cfg.Test {
+		if folder, err = os.MkdirTemp("", "drover-test-"); err != nil {
+			return nil, err
+		}
+		s.temporary = folder
+	}
+	if s.store, err = sqlstore.Open(ctx, sqlstore.Config{Path: filepath.Join(folder, "drover.db"), Logger: log}); err != nil {
 		return nil, err
 	}
 	// The addresses before anything works, so that a taken port costs nothing.
@@ -144,31 +153,34 @@ func (s *server) assemble() (err error) {
 	// plane, which asks the engine for documents. Nothing runs yet, so late is early enough.
 	var publisher *dataplane.Publisher
 	s.engine, err = engine.New(engine.Config{
-		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention,
+		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
 	})
 	if err != nil {
 		return err
 	}
-	things := registry.New(registry.Config{Store: s.store, Jobs: s.engine, Realm: realm})
-	devices := dataplane.New(dataplane.Config{Engine: s.engine, Logger: s.log, Metrics: metrics})
+	things := registry.New(registry.Config{Store: s.store, Jobs: s.engine, Realm: realm, Now: s.clock.now})
+	devices := dataplane.New(dataplane.Config{Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now})
 	handler := &brokerHandler{handler: devices}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return err
 	}
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
-		Broker: brokerSide{s.broker}, Documents: s.engine, Events: things, Realm: realm, Logger: s.log, Metrics: metrics,
+		Broker: brokerSide{s.broker}, Documents: s.engine, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
 	handler.publisher = publisher
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Realm: realm, Logger: s.log, Endpoints: s.addresses(),
+		Jobs: s.engine, Registry: things, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now,
 	})
 	s.front = &front{
 		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		metrics: metrics, ping: s.store.Ping, log: s.log,
+	}
+	if s.cfg.Test {
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker}
 	}
 	s.http = &http.Server{
 		Handler:           s.front,
@@ -323,6 +335,9 @@ func (s *server) stop() error {
 			errs = append(errs, err)
 		}
 		errs = append(errs, s.store.Close())
+	}
+	if s.temporary != "" {
+		errs = append(errs, os.RemoveAll(s.temporary))
 	}
 	err := errors.Join(errs...)
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,7 +125,8 @@ type scene struct {
 	db     *sqlstore.DB
 	engine *engine.Engine
 	stop   func()
-	told   []string
+	mu     sync.Mutex
+	told   []string // guarded by mu
 	realm  iot.Realm
 	began  time.Time
 }
@@ -163,8 +165,7 @@ func (s *scene) close() {
 	}
 }
 
-// publish renders records for people; it is called from one goroutine, and the scenario
-// reads what it wrote only when everything stands still.
+// publish renders records for people.
 func (s *scene) publish(records []iot.Record) {
 	for _, r := range records {
 		switch {
@@ -190,7 +191,18 @@ func (s *scene) publish(records []iot.Record) {
 }
 
 func (s *scene) tell(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.told = append(s.told, fmt.Sprintf(format, args...))
+}
+
+// hear takes what has been told up to now.
+func (s *scene) hear() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := s.told
+	s.told = nil
+	return told
 }
 
 func short(e *iot.Execution) string {
@@ -242,7 +254,6 @@ func take(opts map[string]string, key string) *int64 {
 }
 
 func (s *scene) do(words []string) []string {
-	s.told = nil
 	plain, opts := options(words[1:])
 	answer := s.command(words[0], plain, opts)
 	synctest.Wait()
@@ -250,7 +261,7 @@ func (s *scene) do(words []string) []string {
 	if answer != "" {
 		out = strings.Split(answer, "\n")
 	}
-	return append(out, s.told...)
+	return append(out, s.hear()...)
 }
 
 func (s *scene) command(name string, plain []string, opts map[string]string) string {
@@ -543,11 +554,9 @@ func (s *scene) all(id iot.JobID, status, count string) string {
 		}
 	}
 	synctest.Wait()
-	told := s.told
-	s.told = nil
-	for _, line := range told {
+	for _, line := range s.hear() {
 		if strings.HasPrefix(line, "event "+string(id)+" ") {
-			s.told = append(s.told, line)
+			s.tell("%s", line)
 		}
 	}
 	if n > 0 {
