@@ -37,6 +37,7 @@ var packages = map[string]struct {
 	"internal/envtest":         {},
 	"internal/fleetsim":        {},
 	"internal/iot":             {},
+	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
 	"internal/registry":        {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
 	"internal/store":           {imports: "internal/iot"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/store/storetest"},

@@ -16,12 +16,13 @@ import (
 // cli is the command line. Every flag can also be set as an environment variable
 // DROVER_FLAG_NAME, and those of serve in the file that --config names.
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Run the server."`
-	Demo    demoCmd    `cmd:"" help:"Run a server in a temporary folder with simulated devices, and one job until it completes."`
-	Fleet   fleetCmd   `cmd:"" help:"Run simulated devices against a server."`
-	Import  importCmd  `cmd:"" help:"Register things in bulk from a file of JSON lines."`
-	Env     envCmd     `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Run the server."`
+	Demo     demoCmd     `cmd:"" help:"Run a server in a temporary folder with simulated devices, and one job until it completes."`
+	Fleet    fleetCmd    `cmd:"" help:"Run simulated devices against a server."`
+	Rehearse rehearseCmd `cmd:"" help:"Run a job on a simulated fleet under a virtual clock: how long it takes, when it aborts, how many devices are hit by then."`
+	Import   importCmd   `cmd:"" help:"Register things in bulk from a file of JSON lines."`
+	Env      envCmd      `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 const description = `A self-hosted server for AWS IoT Jobs.

@@ -106,12 +106,7 @@ func (p *publisher) run() error {
 		if len(items) == 0 && closed {
 			return p.save()
 		}
-		for _, it := range items {
-			for _, a := range it.answers {
-				a.reply(a.answer, a.err)
-			}
-			p.handOn(it.records)
-		}
+		p.deliver(items)
 		if time.Since(last) >= savePeriod {
 			last = time.Now()
 			if err := p.save(); err != nil {
@@ -120,6 +115,25 @@ func (p *publisher) run() error {
 			}
 		}
 	}
+}
+
+// deliver hands on items: of each commit the answers first.
+func (p *publisher) deliver(items []item) {
+	for _, it := range items {
+		for _, a := range it.answers {
+			a.reply(a.answer, a.err)
+		}
+		p.handOn(it.records)
+	}
+}
+
+// drain hands on what is there, for an engine that does not run.
+func (p *publisher) drain() {
+	p.mu.Lock()
+	items := p.items
+	p.items = nil
+	p.mu.Unlock()
+	p.deliver(items)
 }
 
 // handOn publishes the records of a commit.

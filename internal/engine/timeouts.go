@@ -95,6 +95,14 @@ func (e *Engine) retentionOnce(ctx context.Context) (bool, error) {
 // any more and all of it has been published. It is for clocks under control; a running
 // engine does the same by itself.
 func (e *Engine) Settle(ctx context.Context) error {
+	if err := e.doDue(ctx, func() {}); err != nil {
+		return err
+	}
+	return e.publisher.idle(ctx)
+}
+
+// doDue does what is due, calling between after each chunk.
+func (e *Engine) doDue(ctx context.Context, between func()) error {
 	for {
 		busy := false
 		for _, once := range []func(context.Context) (bool, error){e.timeoutsOnce, e.jobsOnce, e.retentionOnce} {
@@ -103,9 +111,10 @@ func (e *Engine) Settle(ctx context.Context) error {
 				return err
 			}
 			busy = busy || more
+			between()
 		}
 		if !busy {
-			return e.publisher.idle(ctx)
+			return nil
 		}
 	}
 }
@@ -123,4 +132,39 @@ func (e *Engine) NextDue(ctx context.Context) (next iot.Time, err error) {
 		return err
 	})
 	return next, err
+}
+
+// Step is Settle for an engine that does not Run: it first carries out the requests as one
+// batch. replies[i] is what Submit would have answered to requests[i]; next is when
+// something will be due, zero if nothing will. Retention is left out. Everything happens in
+// the caller's goroutine, so that the same calls have the same effects in the same order.
+func (e *Engine) Step(ctx context.Context, requests []*iot.Request) (replies []Reply, next iot.Time, err error) {
+	replies = make([]Reply, len(requests))
+	batch := make([]*ask, 0, len(requests))
+	for i, r := range requests {
+		if err := r.Check(); err != nil {
+			replies[i].Err = err
+			continue
+		}
+		batch = append(batch, &ask{Request: r, reply: func(a *iot.Answer, err error) { replies[i] = Reply{a, err} }})
+	}
+	if len(batch) > 0 {
+		e.batchOnce(ctx, batch)
+		e.publisher.drain()
+	}
+	for {
+		if next, err = e.NextDue(ctx); err != nil || next == 0 || next > e.now() {
+			return replies, next, err
+		}
+		// Nobody else takes what is published, and writers wait when it is too much.
+		if err := e.doDue(ctx, e.publisher.drain); err != nil {
+			return replies, 0, err
+		}
+	}
+}
+
+// Reply is the answer to a request, or why there is none.
+type Reply struct {
+	Answer *iot.Answer
+	Err    error
 }

@@ -29,6 +29,9 @@ type Config struct {
 	Logger     *slog.Logger // default slog.Default()
 	Readers    int          // connections for View, default 4
 	CacheBytes int          // page cache of all connections together, default 64 MiB
+	// Volatile trades durability for speed: what is committed survives the process, but not
+	// a power cut. For stores that nobody will miss.
+	Volatile bool
 }
 
 // ErrClosed is returned by every method of a DB that is closed.
@@ -91,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 		return nil, err
 	}
 	// The writer reads what it changes, the others mostly lists: it gets half.
-	if d.writer, err = openWriter(cfg.Path, cache/2); err != nil {
+	if d.writer, err = openWriter(cfg.Path, cache/2, cfg.Volatile); err != nil {
 		return nil, err
 	}
 	if err := migrate(d.writer.driver); err != nil {

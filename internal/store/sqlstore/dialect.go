@@ -78,15 +78,19 @@ func lockFolder(path string) (_ *sqlite.Conn, err error) {
 }
 
 // openWriter opens the one connection that writes.
-func openWriter(path string, cacheBytes int) (*conn, error) {
+func openWriter(path string, cacheBytes int, volatile bool) (*conn, error) {
 	c, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 	if err != nil {
 		return nil, err
 	}
+	synchronous := "synchronous = FULL" // a commit is on the disk, not on its way
+	if volatile {
+		synchronous = "synchronous = OFF"
+	}
 	err = pragmas(c,
 		fmt.Sprintf("page_size = %d", pageSize), // of a new database
 		"journal_mode = WAL",                    // readers do not wait for the writer, nor it for them
-		"synchronous = FULL",                    // a commit is on the disk, not on its way
+		synchronous,
 		fmt.Sprintf("wal_autocheckpoint = %d", walBytes/pageSize),
 		fmt.Sprintf("cache_size = -%d", cacheBytes/1024),
 		"temp_store = MEMORY",

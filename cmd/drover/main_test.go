@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// command runs drover in this process and returns what it wrote.
+func command(t *testing.T, args ...string) (exit int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs, err := os.Create(filepath.Join(t.TempDir(), "err"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exit = run(ctx, args, out, errs)
+	return exit, contents(t, out), contents(t, errs)
+}
+
+func contents(t *testing.T, f *os.File) string {
+	t.Helper()
+	text, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestHelp(t *testing.T) {
+	exit, out, _ := command(t, "--help")
+	for _, name := range []string{"serve", "demo", "fleet", "rehearse", "import", "env", "version"} {
+		if !strings.Contains(out, "\n  "+name) {
+			t.Errorf("the help does not show %s:\n%s", name, out)
+		}
+		if exit, out, _ := command(t, name, "--help"); exit != 0 || !strings.Contains(out, "Usage: drover "+name) {
+			t.Errorf("%s --help: %d\n%s", name, exit, out)
+		}
+	}
+	if exit != 0 {
+		t.Errorf("exit code %d", exit)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if exit, out, _ := command(t, "version"); exit != 0 || !strings.HasPrefix(out, "drover ") || !strings.Contains(out, "go1.") {
+		t.Errorf("%d %q", exit, out)
+	}
+}
+
+// TestServeRefuses: what is wrong with the flags is said before anything is made.
+func TestServeRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"open address":  {[]string{"--http", "0.0.0.0:0"}, "--insecure"},
+		"open MQTT":     {[]string{"--mqtt", ":1883"}, "--mqtt"},
+		"account":       {[]string{"--account", "12"}, "twelve digits"},
+		"region":        {[]string{"--region", "Mars"}, "us-east-1"},
+		"postgres":      {[]string{"--store", "postgres://localhost/x"}, "not supported yet"},
+		"store":         {[]string{"--store", "files"}, "is not a store"},
+		"TLS":           {[]string{"--https", "127.0.0.1:0"}, "--tls-cert"},
+		"no address":    {[]string{"--http", ""}, "needs an address"},
+		"retention":     {[]string{"--retention", "1s"}, "--retention"},
+		"address":       {[]string{"--http", "nonsense"}, "--http"},
+		"unknown flag":  {[]string{"--nonsense"}, "nonsense"},
+		"unknown key":   {[]string{"--config", file(t, "htpp: 127.0.0.1:0\n")}, `"htpp" is not a flag`},
+		"no YAML":       {[]string{"--config", file(t, "- a\n- b\n")}, "YAML"},
+		"value by file": {[]string{"--config", file(t, "account: \"77\"\n")}, "twelve digits"},
+	} {
+		data := filepath.Join(t.TempDir(), "data")
+		exit, _, errs := command(t, append([]string{"serve", "--data", data}, test.args...)...)
+		if exit == 0 || !strings.Contains(errs, test.want) {
+			t.Errorf("%s: exit %d, %q does not hold %q", name, exit, errs, test.want)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("%s: the data folder was made", name)
+		}
+	}
+}
+
+func TestEnvironmentWinsOverFile(t *testing.T) {
+	t.Setenv("DROVER_ACCOUNT", "99")
+	_, _, errs := command(t, "serve", "--data", filepath.Join(t.TempDir(), "d"), "--config", file(t, "account: \"123456789012\"\n"))
+	if !strings.Contains(errs, `account "99"`) {
+		t.Errorf("%q", errs)
+	}
+}
+
+func TestEnvWithoutServer(t *testing.T) {
+	if exit, _, errs := command(t, "env", "--data", t.TempDir()); exit == 0 || !strings.Contains(errs, "drover serve --data") {
+		t.Errorf("%d %q", exit, errs)
+	}
+}
+
+func TestQuote(t *testing.T) {
+	if got := quote(`a'b c`); got != `'a'\''b c'` {
+		t.Error(got)
+	}
+}
+
+const rehearsalJob = `{"jobId":"update","document":"{}","targets":["ignored"],
+	"jobExecutionsRolloutConfig":{"maximumPerMinute":20},
+	"abortConfig":{"criteriaList":[{"failureType":"ALL","action":"CANCEL","thresholdPercentage":30,"minNumberOfExecutedThings":10}]}}`
+
+func TestRehearse(t *testing.T) {
+	job := file(t, rehearsalJob)
+	svg := filepath.Join(t.TempDir(), "chart.svg")
+	exit, first, errs := command(t, "rehearse", job, "--things", "100", "--json", "--svg", svg)
+	if exit != 0 {
+		t.Fatalf("%d %s", exit, errs)
+	}
+	if _, again, _ := command(t, "rehearse", job, "--things", "100", "--json"); again != first {
+		t.Error("the same seed gave another output")
+	}
+	var result struct {
+		Status string
+		Final  struct{ Notified, Succeeded int }
+	}
+	if err := json.Unmarshal([]byte(first), &result); err != nil || result.Status != "COMPLETED" || result.Final.Notified != 100 {
+		t.Errorf("%v %+v", err, result)
+	}
+	if picture, err := os.ReadFile(svg); err != nil || !strings.HasPrefix(string(picture), "<svg ") {
+		t.Errorf("%v %.40s", err, picture)
+	}
+	if _, out, _ := command(t, "rehearse", job, "--things", "100", "--success", "0.4"); !strings.Contains(out, "CANCELED after") || !strings.Contains(out, "aborted") {
+		t.Errorf("%s", out)
+	}
+	if exit, _, errs := command(t, "rehearse", file(t, `{"document":"{bad"}`)); exit == 0 || !strings.Contains(errs, "not valid JSON") {
+		t.Errorf("%d %q", exit, errs)
+	}
+}
+
+// TestRehearseLearns: a dry run against a live group reads and changes nothing.
+func TestRehearseLearns(t *testing.T) {
+	cfg := serveConfig{Data: filepath.Join(t.TempDir(), "data"), HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Store: "sqlite",
+		Account: "123456789012", Region: "us-east-1", LogLevel: "error", Retention: time.Hour}
+	srv, err := startServer(t.Context(), cfg, cfg.logger(os.Stderr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := srv.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	things := file(t, `{"thingName":"a","groups":["g"]}`+"\n"+`{"thingName":"b","groups":["g"]}`+"\n"+`{"thingName":"c"}`+"\n")
+	if exit, out, errs := command(t, "import", "--data", cfg.Data, "--create-missing", things); exit != 0 || !strings.Contains(out, "3 created") {
+		t.Fatalf("%d %s %s", exit, out, errs)
+	}
+	exit, out, errs := command(t, "rehearse", file(t, rehearsalJob), "--data", cfg.Data, "--group", "g")
+	if exit != 0 || !strings.Contains(out, "on 2 things") || !strings.Contains(errs, "group g: 2 things") {
+		t.Errorf("%d %s %s", exit, out, errs)
+	}
+	if exit, out, errs := command(t, "import", "--data", cfg.Data, file(t, "{}\n"+`{"thingName":"d"}`+"\nnonsense\n")); exit == 0 || !strings.Contains(errs, ":1: ") || !strings.Contains(errs, ":3: ") || !strings.Contains(out, "1 created") {
+		t.Errorf("%d %s %s", exit, out, errs)
+	}
+	if exit, out, _ := command(t, "env", "--data", cfg.Data); exit != 0 || !strings.Contains(out, "AWS_ENDPOINT_URL='"+srv.endpoints.HTTP+"'") {
+		t.Errorf("%d %s", exit, out)
+	}
+}
