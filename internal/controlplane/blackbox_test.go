@@ -29,11 +29,15 @@ type fleet struct {
 	*awsiot.Client
 	engine   *engine.Engine
 	registry *registry.Registry
+	url      string
 }
 
 var testRealm = iot.Realm{Account: "123456789012", Region: "eu-west-1"}
 
-func newFleet(t testing.TB) *fleet {
+func newFleet(t testing.TB) *fleet { return newFleetAt(t, time.Now) }
+
+// newFleetAt returns a fleet in which it is always as late as now says.
+func newFleetAt(t testing.TB, now func() time.Time) *fleet {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	db, err := sqlstore.Open(t.Context(), sqlstore.Config{Path: filepath.Join(t.TempDir(), "drover.db"), Logger: log})
@@ -46,7 +50,7 @@ func newFleet(t testing.TB) *fleet {
 		}
 	})
 	f := &fleet{}
-	if f.engine, err = engine.New(engine.Config{Store: db, Realm: testRealm, Logger: log}); err != nil {
+	if f.engine, err = engine.New(engine.Config{Store: db, Realm: testRealm, Logger: log, Now: now, Poll: 10 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -58,10 +62,11 @@ func newFleet(t testing.TB) *fleet {
 			t.Errorf("engine: %v", err)
 		}
 	})
-	f.registry = registry.New(registry.Config{Store: db, Jobs: f.engine, Realm: testRealm})
+	f.registry = registry.New(registry.Config{Store: db, Jobs: f.engine, Realm: testRealm, Now: now})
 
-	server := httptest.NewServer(controlplane.New(controlplane.Config{Jobs: f.engine, Registry: f.registry, Realm: testRealm, Logger: log}))
+	server := httptest.NewServer(controlplane.New(controlplane.Config{Jobs: f.engine, Registry: f.registry, Realm: testRealm, Now: now, Logger: log}))
 	t.Cleanup(server.Close)
+	f.url = server.URL
 	f.Client = awsiot.New(awsiot.Options{
 		Region:           testRealm.Region,
 		BaseEndpoint:     &server.URL,

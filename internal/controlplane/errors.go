@@ -41,3 +41,15 @@ func (s *Server) mapError(err error) *wire.Error {
 	}
 	return e
 }
+
+// conflict renders err for CreateJobTemplate, the one operation that has a name of its own for
+// what exists already (spec §10.14). Other errors stay as they are.
+func (s *Server) conflict(err error) error {
+	refusal, ok := errors.AsType[*iot.Error](err)
+	if !ok || refusal.Code != iot.AlreadyExists {
+		return err
+	}
+	e := s.service.NewError("ConflictException", refusal.Message)
+	e.Members = map[string]any{"resourceId": refusal.ResourceID}
+	return e
+}

@@ -1,13 +1,15 @@
 package controlplane
 
 import (
+	"fmt"
 	"math"
 
 	"drover/internal/iot"
 )
 
 // The configurations of a job, as requests and answers have them. Each shape becomes the
-// words of package iot by config, and is made from them by a function new….
+// words of package iot by config, and is made from them by a function new…. One that is given
+// empty is given: its members have their defaults, and an update replaces what was.
 
 // jobConfigs are the members that CreateJob, UpdateJob and CreateJobTemplate share.
 type jobConfigs struct {
@@ -63,7 +65,7 @@ type rateIncreaseCriteria struct {
 }
 
 func (c *jobExecutionsRolloutConfig) config() (*iot.RolloutConfig, error) {
-	if c == nil || *c == (jobExecutionsRolloutConfig{}) {
+	if c == nil {
 		return nil, nil
 	}
 	out := &iot.RolloutConfig{MaximumPerMinute: int64(value(c.MaximumPerMinute))}
@@ -85,11 +87,13 @@ func (c *jobExecutionsRolloutConfig) config() (*iot.RolloutConfig, error) {
 	return out, nil
 }
 
-// decimal returns v times ten to the places, if v has no more decimals than that.
+// decimal returns v times ten to the places, if v has no more decimals than that. v must be
+// small enough for the product to be exact; the limits of the members see to it.
 func decimal(v float64, places int) (int64, bool) {
-	scaled := v * math.Pow10(places)
-	whole := math.Round(scaled)
-	return int64(whole), math.Abs(scaled-whole) < 1e-6
+	scale := math.Pow10(places)
+	whole := math.Round(v * scale)
+	// The quotient of two whole numbers is the float64 next to the decimal, as v is.
+	return int64(whole), whole/scale == v
 }
 
 func newRolloutConfig(c *iot.RolloutConfig) *jobExecutionsRolloutConfig {
@@ -120,7 +124,7 @@ type abortConfig struct {
 type abortCriteria struct {
 	FailureType               string   `json:"failureType" required:"true" enum:"FAILED,REJECTED,TIMED_OUT,ALL"`
 	Action                    string   `json:"action" required:"true" enum:"CANCEL"`
-	ThresholdPercentage       *float64 `json:"thresholdPercentage" required:"true" range:",100"`
+	ThresholdPercentage       *float64 `json:"thresholdPercentage" required:"true" range:"0.01,100"` // more than 0, with two decimals
 	MinNumberOfExecutedThings *int32   `json:"minNumberOfExecutedThings" required:"true" range:"1,"`
 }
 
@@ -132,7 +136,8 @@ func (c *abortConfig) config() ([]iot.AbortCriterion, error) {
 	for i, k := range c.CriteriaList {
 		hundredths, ok := decimal(*k.ThresholdPercentage, 2)
 		if !ok {
-			return nil, iot.Invalid("abortConfig.criteriaList.thresholdPercentage", *k.ThresholdPercentage, "Member must have at most two decimals")
+			member := fmt.Sprintf("abortConfig.criteriaList.%d.member.thresholdPercentage", i+1)
+			return nil, iot.Invalid(member, *k.ThresholdPercentage, "Member must have at most two decimals")
 		}
 		out[i] = iot.AbortCriterion{
 			Failure: iot.FailureType(k.FailureType), ThresholdHundredths: hundredths, MinExecuted: int64(*k.MinNumberOfExecutedThings),
@@ -155,15 +160,18 @@ func newAbortConfig(criteria []iot.AbortCriterion) *abortConfig {
 	return out
 }
 
-// timeoutConfig is TimeoutConfig (spec §6.1).
+// timeoutConfig is TimeoutConfig (spec §6.1). One without a number asks for no timeout.
 type timeoutConfig struct {
 	InProgressTimeoutInMinutes *int64 `json:"inProgressTimeoutInMinutes,omitempty"`
 }
 
-// minutes returns the timeout that is asked for, nil for none.
+// minutes returns the timeout that is asked for, 0 for none, and nil if nothing is said.
 func (c *timeoutConfig) minutes() (*int64, error) {
-	if c == nil || c.InProgressTimeoutInMinutes == nil {
+	if c == nil {
 		return nil, nil
+	}
+	if c.InProgressTimeoutInMinutes == nil {
+		return new(int64), nil
 	}
 	return c.InProgressTimeoutInMinutes, iot.CheckTimeout(*c.InProgressTimeoutInMinutes)
 }

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"strings"
 
 	"drover/internal/iot"
 	"drover/internal/wire"
@@ -227,8 +228,8 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 // getJobDocumentRequest is GetJobDocumentRequest (spec §10.3).
 type getJobDocumentRequest struct {
 	JobID string `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
-	// BeforeSubstitution makes no difference: a document with placeholders is refused at
-	// CreateJob, so every document is as it was submitted (spec §9.5).
+	// BeforeSubstitution asks for the document as it was before the parameters of a managed
+	// template were filled in; there are no other placeholders (spec §9.5).
 	BeforeSubstitution bool `json:"beforeSubstitution" in:"query"`
 }
 
@@ -242,7 +243,29 @@ func (s *Server) getJobDocument(ctx context.Context, in *getJobDocumentRequest) 
 	if err != nil {
 		return nil, err
 	}
+	if in.BeforeSubstitution {
+		j, err := s.jobs.Job(ctx, iot.JobID(in.JobID))
+		if err != nil {
+			return nil, err
+		}
+		document = s.beforeSubstitution(j, document)
+	}
 	return &getJobDocumentResponse{Document: document}, nil
+}
+
+// beforeSubstitution returns the document of the managed template that j's was made from, and
+// j's own if it was not: a document that is given with a template wins over the template's.
+func (s *Server) beforeSubstitution(j *iot.Job, document string) string {
+	for _, t := range iot.ManagedTemplates() {
+		arn := s.newManagedTemplate(t).TemplateArn
+		if j.TemplateARN != arn && j.TemplateARN != strings.TrimSuffix(arn, ":"+t.Version) {
+			continue
+		}
+		if filled, err := iot.FillParameters(t.Document, t.Parameters, j.Parameters); err == nil && filled == document {
+			return t.Document
+		}
+	}
+	return document
 }
 
 // listJobsRequest is ListJobsRequest (spec §10.4).

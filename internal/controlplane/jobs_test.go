@@ -30,7 +30,10 @@ func TestCreateJob(t *testing.T) {
 	sameJSON(t, got.Body, `{"jobArn":"arn:aws:iot:eu-west-1:123456789012:job/j1","jobId":"j1","description":"d"}`)
 	want := iot.NewJob{
 		JobID: "j1", Targets: []string{arnA}, Document: `{"a":1}`, Description: "d", Selection: iot.Continuous, Namespace: "ns",
-		Config:          iot.JobConfig{Presigned: &iot.PresignedURLConfig{RoleARN: "arn:aws:iam::123456789012:role/r", ExpiresInSec: 60}},
+		Config: iot.JobConfig{
+			Presigned: &iot.PresignedURLConfig{RoleARN: "arn:aws:iam::123456789012:role/r", ExpiresInSec: 60},
+			Rollout:   &iot.RolloutConfig{},
+		},
 		Parameters:      map[string]string{},
 		PackageVersions: []string{"arn:aws:iot:eu-west-1:123456789012:package/p/version/1"},
 		Tags:            []iot.Tag{{Key: "k", Value: "v"}, {Key: "e"}},
@@ -73,7 +76,7 @@ func TestCreateJobRefusals(t *testing.T) {
 		{"parameters without a template", validID, withMember(`"documentParameters":{"k":"v"}`), "documentParameters"},
 		{"parameter with a bad key", validID, withMember(`"documentParameters":{"k ":"v"}`), "documentParameters"},
 
-		// What drover does not have yet is validated first.
+		// Configurations.
 		{"rate of zero", validID, withMember(`"jobExecutionsRolloutConfig":{"maximumPerMinute":0}`), "maximumPerMinute"},
 		{"base rate of zero", validID, withMember(`"jobExecutionsRolloutConfig":{"exponentialRate":{"baseRatePerMinute":0,"incrementFactor":2,"rateIncreaseCriteria":{}}}`), "baseRatePerMinute"},
 		{"base rate of 1001", validID, withMember(`"jobExecutionsRolloutConfig":{"exponentialRate":{"baseRatePerMinute":1001,"incrementFactor":2,"rateIncreaseCriteria":{}}}`), "baseRatePerMinute"},
@@ -233,7 +236,7 @@ func TestDescribeJob(t *testing.T) {
 
 func TestGetJobDocument(t *testing.T) {
 	t.Parallel()
-	e := &engine{document: "{ \"a\": \"<ü>\" }\n"}
+	e := &engine{job: &iot.Job{JobID: "j"}, document: "{ \"a\": \"<ü>\" }\n"}
 	got := send(t, newServer(e), "GET /jobs/j/job-document?beforeSubstitution=true", "")
 	sameJSON(t, got.Body, `{"document":"{ \"a\": \"<ü>\" }\n"}`)
 	if got := send(t, newServer(e), "GET /jobs/j/job-document?beforeSubstitution=maybe", ""); got.Status != http.StatusBadRequest {
@@ -321,8 +324,9 @@ func TestUpdateJob(t *testing.T) {
 		want                iot.JobUpdate
 	}{
 		{"nothing", "PATCH /jobs/j", `{}`, iot.JobUpdate{JobID: "j", Actor: "key:AKIATEST"}},
-		{"all", "PATCH /jobs/j?namespaceId=ns", `{"description":"d","presignedUrlConfig":{"expiresInSec":60},"timeoutConfig":{}}`,
-			iot.JobUpdate{JobID: "j", Namespace: &ns, Description: &description, Presigned: &iot.PresignedURLConfig{ExpiresInSec: 60}, Actor: "key:AKIATEST"}},
+		{"all", "PATCH /jobs/j?namespaceId=ns", `{"description":"d","presignedUrlConfig":{"expiresInSec":60},"timeoutConfig":{},"jobExecutionsRolloutConfig":{}}`,
+			iot.JobUpdate{JobID: "j", Namespace: &ns, Description: &description, Presigned: &iot.PresignedURLConfig{ExpiresInSec: 60},
+				Timeout: new(int64), Rollout: &iot.RolloutConfig{}, Actor: "key:AKIATEST"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -47,14 +47,8 @@ func (s *Server) createJobTemplate(ctx context.Context, in *createJobTemplateReq
 		Config: config, Windows: windows(in.MaintenanceWindows), PackageVersions: in.DestinationPackageVersions,
 		Tags: newTags(in.Tags), Actor: actor(ctx),
 	})
-	if iot.ErrorCode(err) == iot.AlreadyExists {
-		// This one operation has a name of its own for it.
-		conflict := s.service.NewError("ConflictException", "Job template "+in.JobTemplateID+" already exists")
-		conflict.Members = map[string]any{"resourceId": in.JobTemplateID}
-		return nil, conflict
-	}
 	if err != nil {
-		return nil, err
+		return nil, s.conflict(err)
 	}
 	return &jobTemplateReference{JobTemplateArn: s.templateARN(t), JobTemplateID: t.TemplateID}, nil
 }
