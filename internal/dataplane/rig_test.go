@@ -35,6 +35,8 @@ type rig struct {
 	numbers map[string]int64
 	seq     int64
 	fail    error // what the engine answers to everything, if set
+	timeout int64 // minutes that every job gives an execution in progress, 0 for ever
+	windows bool  // what is queued now is of jobs with maintenance windows
 	enabled map[iot.EventType]bool
 	loads   int // of the event configuration
 
@@ -94,7 +96,7 @@ func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
 		a.InProgress, a.Queued = queue.Pending(q.Namespace)
 		return a, nil, nil
 	case iot.OpStartNext:
-		next, change := queue.StartNext(r.at, q, 0)
+		next, change := queue.StartNext(r.at, q, r.timeout)
 		if a.Execution = next; next != nil {
 			a.Document = r.docs[next.Job]
 		}
@@ -122,7 +124,7 @@ func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
 		}
 		return a, nil, nil
 	default:
-		change, err := queue.Update(r.at, q, 0)
+		change, err := queue.Update(r.at, q, r.timeout)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -177,7 +179,7 @@ func (r *rig) queueIn(thing iot.ThingName, job iot.JobID, namespace string) {
 	r.seq++
 	c := r.things[thing].Add(iot.Execution{
 		Seq: r.seq, Job: r.jobs[job], JobID: job, Namespace: namespace, Number: r.numbers[key],
-		Status: iot.Queued, Version: 1, QueuedAt: r.at, UpdatedAt: r.at,
+		Status: iot.Queued, Version: 1, QueuedAt: r.at, UpdatedAt: r.at, Windowed: r.windows,
 	})
 	r.p.Publish(r.records(&c))
 }
