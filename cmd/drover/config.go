@@ -32,12 +32,45 @@ type serveConfig struct {
 	Account   string          `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
 	Region    string          `help:"AWS region that the server plays." default:"us-east-1"`
 	Retention time.Duration   `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
+	Limits    limitFlags      `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
+	LimitSet  string          `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
 	Test      bool            `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
 	LogLevel  string          `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
 	LogJSON   bool            `name:"log-json" help:"Write log lines as JSON."`
 }
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
+
+// limitFlags are the quotas and throttles; -1 is what --limits says.
+type limitFlags struct {
+	Requests       int `help:"Requests a second of each operation on jobs." default:"-1" placeholder:"N"`
+	DeviceReads    int `help:"Requests a second of all devices together that read." default:"-1" placeholder:"N"`
+	DeviceWrites   int `help:"Requests a second of all devices together that start or report." default:"-1" placeholder:"N"`
+	ActiveJobs     int `help:"Jobs that have not ended." default:"-1" placeholder:"N"`
+	ConcurrentJobs int `help:"Jobs whose executions are being created or canceled." default:"-1" placeholder:"N"`
+	RolloutRate    int `help:"Executions a minute of a job that names no rate." default:"-1" placeholder:"N"`
+}
+
+// limits fills in what is not given (spec §15).
+func (c *serveConfig) limits() limitFlags {
+	l := c.Limits
+	standard := limitFlags{}
+	if c.LimitSet == "aws" {
+		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate}
+	}
+	for _, v := range []struct {
+		given    *int
+		standard int
+	}{
+		{&l.Requests, standard.Requests}, {&l.DeviceReads, standard.DeviceReads}, {&l.DeviceWrites, standard.DeviceWrites},
+		{&l.ActiveJobs, standard.ActiveJobs}, {&l.ConcurrentJobs, standard.ConcurrentJobs}, {&l.RolloutRate, standard.RolloutRate},
+	} {
+		if *v.given < 0 {
+			*v.given = v.standard
+		}
+	}
+	return l
+}
 
 // check returns all that is wrong with the configuration, each with the flag it is about.
 func (c *serveConfig) check() error {

@@ -145,7 +145,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 
 // assemble ties the parts together: transport never sees storage.
 func (s *server) assemble() (err error) {
-	realm := s.cfg.realm()
+	realm, limits := s.cfg.realm(), s.cfg.limits()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
@@ -154,13 +154,16 @@ func (s *server) assemble() (err error) {
 	var publisher *dataplane.Publisher
 	s.engine, err = engine.New(engine.Config{
 		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
+		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
 	})
 	if err != nil {
 		return err
 	}
 	things := registry.New(registry.Config{Store: s.store, Jobs: s.engine, Realm: realm, Now: s.clock.now})
-	devices := dataplane.New(dataplane.Config{Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now})
+	devices := dataplane.New(dataplane.Config{
+		Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
+	})
 	handler := &brokerHandler{handler: devices}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return err
@@ -172,7 +175,7 @@ func (s *server) assemble() (err error) {
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now,
+		Jobs: s.engine, Registry: things, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
 		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),

@@ -19,6 +19,7 @@ var exceptions = map[iot.Code]string{
 	iot.InvalidStateTransition: "InvalidStateTransitionException",
 	iot.VersionMismatch:        "VersionConflictException",
 	iot.LimitExceeded:          "LimitExceededException",
+	iot.Throttled:              "ThrottlingException",
 	iot.Unavailable:            "ServiceUnavailableException",
 	iot.TerminalState:          internalFailure,
 	iot.Internal:               internalFailure,

@@ -53,6 +53,7 @@ func TestErrors(t *testing.T) {
 		iot.InvalidStateTransition: 409,
 		iot.VersionMismatch:        409,
 		iot.LimitExceeded:          410,
+		iot.Throttled:              400,
 		iot.Unavailable:            503,
 		iot.TerminalState:          500,
 		iot.Internal:               500,

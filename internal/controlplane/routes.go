@@ -74,7 +74,12 @@ func op[In, Out any](name string, handle func(*Server, context.Context, *In) (*O
 		in:   reflect.TypeFor[In](),
 		out:  reflect.TypeFor[Out](),
 		register: func(s *Server) {
-			wire.Handle(s.service, name, func(ctx context.Context, in *In) (*Out, error) { return handle(s, ctx, in) })
+			wire.Handle(s.service, name, func(ctx context.Context, in *In) (*Out, error) {
+				if err := s.admit(name); err != nil {
+					return nil, err
+				}
+				return handle(s, ctx, in)
+			})
 		},
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"drover/internal/auth"
 	"drover/internal/iot"
 	"drover/internal/wire"
@@ -29,6 +31,9 @@ type Config struct {
 	Endpoints Endpoints
 	Now       func() time.Time // nil = time.Now
 	Logger    *slog.Logger     // nil = slog.Default()
+	// Throttle is how many requests a second each operation on jobs and templates takes;
+	// 0 = any number (spec §15.2).
+	Throttle int
 	// Observe is called once for each request that has been answered, with the operation's
 	// name ("Unknown" if there is none). It may be nil.
 	Observe func(operation string, status int, took time.Duration)
@@ -43,6 +48,7 @@ type Server struct {
 	endpoints Endpoints
 	now       func() time.Time
 	log       *slog.Logger
+	throttles map[string]*rate.Limiter // by operation; nil entries let everything through
 	service   *wire.Service
 }
 
@@ -54,6 +60,7 @@ func New(cfg Config) *Server {
 		realm:     cfg.Realm,
 		endpoints: cfg.Endpoints,
 		now:       cfg.Now,
+		throttles: newThrottles(cfg.Throttle),
 		log:       cmp.Or(cfg.Logger, slog.Default()),
 	}
 	if s.now == nil {

@@ -30,6 +30,7 @@ var renderings = map[iot.Code]rendering{
 	// The model of the HTTPS plane has no error for it (spec §12.4).
 	iot.VersionMismatch: {mqtt: "VersionMismatch", https: "InvalidStateTransitionException", state: true},
 	iot.TerminalState:   {mqtt: "TerminalStateReached", https: "TerminalStateException"},
+	iot.Throttled:       {mqtt: "RequestThrottled", https: "ThrottlingException"},
 	iot.LimitExceeded:   {mqtt: "RequestThrottled", https: "ThrottlingException"},
 	iot.Unavailable:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.Internal:        {mqtt: "InternalError", https: "ServiceUnavailableException"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"drover/internal/iot"
 	"drover/internal/wire"
@@ -34,6 +35,10 @@ type Config struct {
 	Now     func() time.Time      // default time.Now
 	Logger  *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
+	// Reads and Writes are how many requests a second all devices together may make, over
+	// MQTT and HTTPS: describe and get-pending, and start-next and update (spec §15.2). 0 is
+	// any number.
+	Reads, Writes int
 }
 
 // Handler answers devices, over MQTT (HandlePublish) and HTTPS (ServeHTTP). Its methods may
@@ -44,6 +49,8 @@ type Handler struct {
 	log     *slog.Logger
 	metrics requestMetrics
 	https   *wire.Service
+	reads   *rate.Limiter // nil: any number
+	writes  *rate.Limiter
 }
 
 // New returns a Handler for cfg.
@@ -55,8 +62,28 @@ func New(cfg Config) *Handler {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
+	h.reads, h.writes = newLimiter(cfg.Reads), newLimiter(cfg.Writes)
 	h.https = h.newHTTPS()
 	return h
+}
+
+func newLimiter(perSecond int) *rate.Limiter {
+	if perSecond <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), perSecond)
+}
+
+// admit refuses a request that comes too fast.
+func (h *Handler) admit(op iot.Op) error {
+	l := h.reads
+	if op == iot.OpStartNext || op == iot.OpUpdate {
+		l = h.writes
+	}
+	if l != nil && !l.AllowN(h.clock(), 1) {
+		return iot.Errorf(iot.Throttled, "More than %g requests of this kind a second", float64(l.Limit()))
+	}
+	return nil
 }
 
 func (h *Handler) now() iot.Time { return iot.At(h.clock()) }

@@ -191,6 +191,9 @@ func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, error) {
 	if id, ok := auth.IdentityFrom(ctx); ok {
 		r.Actor = "key:" + id.Principal.AccessKeyID
 	}
+	if err := h.admit(r.Op); err != nil {
+		return nil, err
+	}
 	a, err := h.engine.Do(ctx, r)
 	if err != nil {
 		h.logFailure(r, err)

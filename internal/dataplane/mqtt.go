@@ -48,6 +48,10 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 		q.reply(nil, err)
 		return Taken
 	}
+	if err := h.admit(q.Op); err != nil {
+		q.reply(nil, err)
+		return Taken
+	}
 	h.engine.Submit(&q.Request, q.reply)
 	return Taken
 }

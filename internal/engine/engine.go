@@ -30,10 +30,18 @@ type Config struct {
 	InboxSize int // requests waiting before Submit blocks; default 16,384
 	ChunkSize int // executions per transaction of a background loop; default 2,000
 	// Poll is how often the loops look for due work that nobody woke them for; default 1 s.
-	Poll time.Duration
+	Poll   time.Duration
+	Limits Limits
 	// Retention is how long jobs are kept after they have ended, with all their executions;
 	// default 730 days (spec §15.1).
 	Retention time.Duration
+}
+
+// Limits are quotas of the service; zero fields do not limit (spec §15.1).
+type Limits struct {
+	ActiveJobs     int   // jobs IN_PROGRESS or SCHEDULED
+	ConcurrentJobs int   // jobs whose executions are being created or canceled
+	RolloutRate    int64 // executions a minute of a job that names no rate
 }
 
 // Engine runs jobs. Its methods may be called from many goroutines, once Run runs.
@@ -47,6 +55,7 @@ type Engine struct {
 	chunk     int
 	poll      time.Duration
 	retain    time.Duration
+	limits    Limits
 	wake      chan struct{} // a hint that a job is due; the table is the truth
 	timers    chan struct{} // a hint that an execution times out at another time than before
 	inbox     *inbox
@@ -82,6 +91,7 @@ func New(cfg Config) (*Engine, error) {
 		wake:    make(chan struct{}, 1),
 		timers:  make(chan struct{}, 1),
 		retain:  cmp.Or(cfg.Retention, 730*24*time.Hour),
+		limits:  cfg.Limits,
 		inbox:   newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
 	}
 	e.publisher = newPublisher(e, cfg.Publish)

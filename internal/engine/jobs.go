@@ -40,6 +40,9 @@ func (e *Engine) CreateJob(ctx context.Context, in iot.NewJob) (*iot.Job, error)
 		if err := e.configure(w, j, in); err != nil {
 			return err
 		}
+		if err := e.roomFor(w.tx, j); err != nil {
+			return err
+		}
 		if j.Targets, err = e.targets(w.tx, nil, in.Targets, true); err != nil {
 			return err
 		}
@@ -96,6 +99,36 @@ func (e *Engine) configure(w *work, j *iot.Job, in iot.NewJob) error {
 		j.Status, j.Phase = iot.JobScheduled, iot.PhaseNone
 	}
 	return nil
+}
+
+// roomFor returns LimitExceeded if there are as many jobs as there may be.
+func (e *Engine) roomFor(tx store.Reader, j *iot.Job) error {
+	if limit := e.limits.ActiveJobs; limit > 0 {
+		n, err := tx.CountActive()
+		if err != nil {
+			return err
+		}
+		if n >= limit {
+			return iot.Errorf(iot.LimitExceeded, "There are %d active jobs, which is the limit", n)
+		}
+	}
+	if j.Status == iot.JobScheduled {
+		return nil
+	}
+	return e.roomForOne(tx)
+}
+
+// roomForOne returns LimitExceeded if no further job may be concurrent.
+func (e *Engine) roomForOne(tx store.Reader) error {
+	limit := e.limits.ConcurrentJobs
+	if limit <= 0 {
+		return nil
+	}
+	n, err := tx.CountConcurrent()
+	if err == nil && n >= limit {
+		return iot.Errorf(iot.LimitExceeded, "There are %d concurrent jobs, which is the limit", n)
+	}
+	return err
 }
 
 func (e *Engine) jobExists(id iot.JobID) error {
@@ -284,6 +317,11 @@ func (e *Engine) CancelJob(ctx context.Context, in iot.JobCancellation) (*iot.Jo
 	err := e.update(ctx, in.Actor, func(w *work) (err error) {
 		if j, err = job(w.tx, in.JobID); err != nil {
 			return err
+		}
+		if !j.Concurrent() {
+			if err := e.roomForOne(w.tx); err != nil {
+				return err
+			}
 		}
 		todo, err := j.Cancel(w.now, in.Force, in.ReasonCode, in.Comment)
 		if err != nil || !todo {

@@ -134,6 +134,22 @@ func (e *Engine) jobOnce(ctx context.Context, due *iot.Job) error {
 // advance brings a job in line with its schedule.
 func (e *Engine) advance(w *work, j *iot.Job) (err error) {
 	before, over := j.Status, j.Pace.Over
+	if before == iot.JobScheduled && e.limits.ConcurrentJobs > 0 {
+		// One that would start now and cannot is canceled (spec §2.2 T3).
+		probe := *j
+		if probe.Advance(w.now); probe.Status == iot.JobInProgress && !probe.Pace.Over {
+			if err := e.roomForOne(w.tx); err != nil {
+				if iot.ErrorCode(err) != iot.LimitExceeded {
+					return err
+				}
+				e.log.Warn("job cannot start and is canceled", "job", j.JobID, "err", err)
+				if _, err := j.Cancel(w.now, false, "CONCURRENT_JOB_LIMIT", "The limit of concurrent jobs was reached when the job was to start."); err != nil {
+					return err
+				}
+				return w.tell(iot.JobCancelStarted, j)
+			}
+		}
+	}
 	if j.Advance(w.now) {
 		if j.Members, err = w.tx.Sequence(1); err != nil {
 			return err
@@ -149,7 +165,7 @@ func (e *Engine) advance(w *work, j *iot.Job) (err error) {
 // rolloutSome creates the next chunk of executions of j, as many as its rate allows, from
 // its cursor on, in the order of its targets (spec §4.1, §4.2). It says when to go on.
 func (e *Engine) rolloutSome(w *work, j *iot.Job) (created int, again iot.Time, err error) {
-	plan := j.PlanRollout(w.now)
+	plan := j.PlanRollout(w.now, e.limits.RolloutRate)
 	limit := int(min(int64(e.chunk), plan.Create))
 	if limit == 0 {
 		return 0, plan.LookAgainAt, nil

@@ -17,6 +17,7 @@ const (
 	VersionMismatch        Code = "VersionMismatch"        // expectedVersion differs; State is set for device requests
 	TerminalState          Code = "TerminalStateReached"   // describe of an execution that has ended
 	LimitExceeded          Code = "LimitExceeded"          // a quota
+	Throttled              Code = "RequestThrottled"       // too many requests: try again
 	Unavailable            Code = "ServiceUnavailable"     // shutting down or overloaded: try again
 	Internal               Code = "InternalError"          // our fault; details are in the log only
 )

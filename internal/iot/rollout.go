@@ -81,10 +81,13 @@ type Plan struct {
 // PlanRollout says how many executions of j may be created at now. Minutes are counted from
 // the beginning of the rollout. Each has one rate, which is found when it begins and never
 // falls, and no more executions than that are created in it (spec §4.2). What was found out
-// is noted in j.Pace.
-func (j *Job) PlanRollout(now Time) Plan {
+// is noted in j.Pace. standard is the rate of a job that names none, 0 for as fast as can be.
+func (j *Job) PlanRollout(now Time, standard int64) Plan {
 	p := &j.Pace
 	c := j.Config.Rollout
+	if c == nil && standard > 0 {
+		c = &RolloutConfig{MaximumPerMinute: standard}
+	}
 	first := p.Began == 0
 	if first {
 		p.Began = now

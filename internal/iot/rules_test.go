@@ -262,7 +262,7 @@ func TestRolloutProperties(t *testing.T) {
 		perMinute := make(map[int64]int64)
 		var last int64
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
-			plan := j.PlanRollout(now)
+			plan := j.PlanRollout(now, 0)
 			if rate := c.rate(j.Pace.Step); rate < last {
 				t.Fatalf("the rate falls from %d to %d", last, rate)
 			} else {

@@ -166,6 +166,8 @@ type JobReader interface {
 	CountJobs(status iot.JobStatus) (int, error)
 	// CountActive returns how many jobs are IN_PROGRESS or SCHEDULED.
 	CountActive() (int, error)
+	// CountConcurrent returns how many jobs have executions created or canceled just now.
+	CountConcurrent() (int, error)
 	// DueJobs returns jobs, in a phase or not, whose DueAt is not zero and not after now, the
 	// longest due first.
 	DueJobs(now iot.Time, limit int) ([]*iot.Job, error)

@@ -238,6 +238,15 @@ func (r reader) NextDue() (iot.Time, error) {
 	return iot.Time(at), err
 }
 
+// countConcurrent looks at the jobs that are due only, which every job in a phase is.
+const countConcurrent = `SELECT count(*) FROM jobs WHERE due_at > 0 AND phase IN ('rollout', 'cancel')`
+
+// CountConcurrent implements store.JobReader.
+func (r reader) CountConcurrent() (int, error) {
+	n, err := r.c.number(countConcurrent)
+	return int(n), err
+}
+
 // CountActive implements store.JobReader.
 func (r reader) CountActive() (int, error) {
 	n, err := r.c.number(`SELECT count(*) FROM jobs WHERE status IN (1, 2)`)

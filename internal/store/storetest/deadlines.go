@@ -270,6 +270,7 @@ var schedules = []testCase{
 		f.equal(ended(t0+9, 10), []iot.JobID{"canceled", "completed", "same time"})
 		f.equal(ended(t0+9, 2), []iot.JobID{"canceled", "completed"})
 		f.equal(read(f, store.Reader.CountActive), 2)
+		f.equal(read(f, store.Reader.CountConcurrent), 1) // "being canceled"
 	}},
 }
 
