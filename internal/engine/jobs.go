@@ -293,7 +293,7 @@ func reconfigure(j *iot.Job, in iot.JobUpdate) error {
 		j.Config.Presigned = in.Presigned
 	}
 	if in.Rollout != nil {
-		j.Config.Rollout = in.Rollout
+		j.UpdateRollout(in.Rollout)
 	}
 	if in.Abort != nil {
 		j.Config.Abort = in.Abort

@@ -1,7 +1,6 @@
 package iot
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"unicode/utf8"
@@ -21,7 +20,7 @@ func CheckDocument(doc string) error {
 		return Errorf(InvalidRequest, "The job document is not valid UTF-8")
 	case !json.Valid([]byte(doc)):
 		return Errorf(InvalidRequest, "The job document is not valid JSON")
-	case bytes.TrimLeft([]byte(doc), " \t\r\n")[0] != '{':
+	case strings.TrimLeft(doc, " \t\r\n")[0] != '{':
 		return Errorf(InvalidRequest, "The job document must be a JSON object")
 	}
 	if i := strings.Index(doc, "${aws:iot:"); i >= 0 {

@@ -44,30 +44,6 @@ func TestDetailsCheck(t *testing.T) {
 	}
 }
 
-func TestCheckDocument(t *testing.T) {
-	fits := `{"k":"` + strings.Repeat("v", MaxDocument-8) + `"}`
-	tests := []struct {
-		name, doc, want string
-	}{
-		{"object", ` {"a":1}`, ""},
-		{"32768 bytes", fits, ""},
-		{"32769 bytes", fits + " ", "the limit is 32768"},
-		{"empty", "", "not valid JSON"},
-		{"not JSON", "{bad", "not valid JSON"},
-		{"two values", "{}{}", "not valid JSON"},
-		{"array", "[1]", "must be a JSON object"},
-		{"string", `"x"`, "must be a JSON object"},
-		{"not UTF-8", "{\"a\":\"\xff\"}", "UTF-8"},
-		{"placeholder", `{"u":"${aws:iot:s3-presigned-url:https://s3.amazonaws.com/b/k}"}`, "placeholder"},
-	}
-	for _, test := range tests {
-		err := CheckDocument(test.doc)
-		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: %v, want %q", test.name, err, test.want)
-		}
-	}
-}
-
 func TestParseARN(t *testing.T) {
 	realm := Realm{Account: "123456789012", Region: "eu-central-1"}
 	kind, name, err := realm.ParseARN(realm.ARN(KindThing, "a:b"))

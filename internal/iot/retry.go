@@ -1,6 +1,9 @@
 package iot
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // maxRetries is how many retries the criteria of a job may allow together (spec §7).
 const maxRetries = 10
@@ -37,17 +40,20 @@ func CheckRetry(criteria []RetryCriterion) error {
 	return nil
 }
 
-// UpdateRetry replaces the criteria of j: once a job exists its retries can only be
-// switched off, with a number of 0 (spec §10.5).
+// UpdateRetry switches retries of j off, which is all that can be done to them once a job
+// exists: a number of 0 (spec §10.5). What criteria do not mention stays. It returns an
+// InvalidRequest error for any other number, and for what CheckRetry refuses.
 func (j *Job) UpdateRetry(criteria []RetryCriterion) error {
+	if err := CheckRetry(criteria); err != nil {
+		return err
+	}
 	for i, c := range criteria {
 		if c.Retries != 0 {
 			return Invalid(fmt.Sprintf("jobExecutionsRetryConfig.criteriaList.%d.member.numberOfRetries", i+1), c.Retries,
 				"The number of retries of a job can only be changed to 0")
 		}
 	}
-	kept := make([]RetryCriterion, len(j.Config.Retry))
-	copy(kept, j.Config.Retry)
+	kept := slices.Clone(j.Config.Retry)
 	for _, c := range criteria {
 		for i := range kept {
 			if kept[i].Failure == c.Failure || c.Failure == FailureAll {

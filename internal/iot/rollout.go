@@ -106,6 +106,25 @@ func (j *Job) PlanRollout(now Time, standard int64) Plan {
 	return Plan{Create: max(0, c.rate(p.Step)-p.Created), LookAgainAt: p.Began + Time(p.Minute+1)*minute}
 }
 
+// UpdateRollout replaces the rollout config of j (spec §10.5). The steps of the new one are
+// counted afresh from all that was notified and succeeded: a rate that is lowered by hand
+// must not be raised again by the steps of the old thresholds.
+func (j *Job) UpdateRollout(c *RolloutConfig) {
+	j.Config.Rollout, j.Pace.Step = c, 0
+	if c != nil && c.Exponential != nil {
+		j.Pace.Step = c.Exponential.step(j.Pace.Notified, j.Counts[Succeeded])
+	}
+}
+
+// Rate returns how many executions of j may be created in the minute that PlanRollout spoke
+// of last; zero for no limit.
+func (j *Job) Rate() int64 {
+	if j.Config.Rollout == nil {
+		return 0
+	}
+	return j.Config.Rollout.rate(j.Pace.Step)
+}
+
 // Created notes that n executions were created in the minute that PlanRollout spoke of.
 func (j *Job) Created(n int64) {
 	j.Pace.Notified += n

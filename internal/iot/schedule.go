@@ -2,8 +2,10 @@ package iot
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -29,8 +31,11 @@ func ParseScheduleTime(text string) (Time, error) {
 			return At(t), nil
 		}
 	}
-	if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds > 0 && seconds < 1e11 {
-		return Time(seconds * 1000), nil
+	// Only digits: ParseFloat takes 0x1p10 and 1e9, too.
+	if strings.Trim(text, "0123456789.") == "" {
+		if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds > 0 && seconds < 1e11 {
+			return Time(math.Round(seconds * 1000)), nil
+		}
 	}
 	return 0, fmt.Errorf("%q is not a time such as 2030-12-31 23:59", shorten(text))
 }
@@ -154,15 +159,23 @@ func (s *Schedule) parsed() []parsedWindow {
 }
 
 // covers returns when the window that is open at t, and started at or after from, ends;
-// zero if none is.
+// zero if none is. Of several it is the one that started last, which is looked for in
+// spans that grow, because a cron form may fire every minute of a long window.
 func (w *parsedWindow) covers(t, from Time) (end Time) {
-	for at := max(t-w.length, from-1); ; {
-		start, ok := w.Next(at)
-		if !ok || start > t {
-			return end
+	earliest := max(t-w.length, from-1)
+	for span := Time(time.Minute / time.Millisecond); end == 0 && earliest < t; span *= 2 {
+		for at := max(t-span, earliest); ; {
+			start, ok := w.Next(at)
+			if !ok || start > t {
+				break
+			}
+			end, at = start+w.length, start
 		}
-		end, at = start+w.length, start
+		if t-span <= earliest {
+			break
+		}
 	}
+	return end
 }
 
 // NextWindows returns the next n times after now at which a window of s starts, fewer if
