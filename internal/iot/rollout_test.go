@@ -107,6 +107,18 @@ func TestS066RateGrowsBySuccessOnly(t *testing.T) {
 	}
 }
 
+func TestRateNeverFalls(t *testing.T) {
+	j := &Job{Config: JobConfig{Rollout: &RolloutConfig{Exponential: &ExponentialRate{BasePerMinute: 10, FactorTenths: 20, SucceededThings: 5}}}}
+	now := Time(1_700_000_000_000)
+	for _, test := range []struct{ succeeded, want int64 }{{0, 10}, {5, 20}, {10, 40}, {4, 40}, {0, 40}, {14, 40}, {15, 80}} {
+		j.Counts[Succeeded] = test.succeeded // executions that have succeeded may be deleted
+		if got := rollOut(j, now); got != test.want {
+			t.Errorf("%d succeeded: %d, want %d", test.succeeded, got, test.want)
+		}
+		now += 60_000
+	}
+}
+
 // Every rate is the floor of the decimal product, which is found here in whole numbers.
 func TestRateIsExact(t *testing.T) {
 	for factor := int64(minFactorTenths); factor <= maxFactorTenths; factor++ {
