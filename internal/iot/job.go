@@ -7,7 +7,7 @@ import (
 // JobStatus is the state of a job in AWS's own words.
 type JobStatus string
 
-// The statuses that exist until schedules do.
+// The statuses.
 const (
 	JobInProgress         JobStatus = "IN_PROGRESS"
 	JobScheduled          JobStatus = "SCHEDULED"

@@ -9,7 +9,7 @@ import (
 
 // rollOut creates what the plan of a minute allows and returns how much that is.
 func rollOut(j *Job, now Time) int64 {
-	n := j.PlanRollout(now).Create
+	n := j.PlanRollout(now, 0).Create
 	j.Created(n)
 	return n
 }
@@ -32,7 +32,7 @@ func TestS061RateBoundsEveryMinute(t *testing.T) {
 		{"a clock that was set back opens no minute twice", 10_000, 0, 0, 360_000},
 	}
 	for _, test := range tests {
-		plan := j.PlanRollout(begin + test.at)
+		plan := j.PlanRollout(begin+test.at, 0)
 		if plan.Create != test.planned || plan.LookAgainAt != begin+test.again {
 			t.Errorf("%s: %d, look again at +%d, want %d at +%d", test.name, plan.Create, plan.LookAgainAt-begin, test.planned, test.again)
 		}
@@ -45,7 +45,7 @@ func TestS061RateBoundsEveryMinute(t *testing.T) {
 
 func TestRolloutWithoutConfigHasNoLimit(t *testing.T) {
 	j := &Job{}
-	plan := j.PlanRollout(5)
+	plan := j.PlanRollout(5, 0)
 	if plan.Create != math.MaxInt64 || plan.LookAgainAt != 5 || j.Pace.Began != 5 || j.Rate() != 0 {
 		t.Errorf("%+v %+v %d", plan, j.Pace, j.Rate())
 	}
@@ -154,7 +154,7 @@ func TestRolloutProperties(t *testing.T) {
 		perMinute := make(map[int64]int64)
 		var last int64
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
-			plan := j.PlanRollout(now)
+			plan := j.PlanRollout(now, 0)
 			rate := j.Rate()
 			if rate < last || rate > c.maximum() {
 				t.Fatalf("the rate goes from %d to %d, the maximum is %d", last, rate, c.maximum())
@@ -185,11 +185,11 @@ func TestUpdateRollout(t *testing.T) {
 	j.Counts[Succeeded] = 20
 	j.UpdateRollout(&RolloutConfig{Exponential: &ExponentialRate{BasePerMinute: 210, FactorTenths: 11, SucceededThings: 10}})
 	// 210·1.1² is 254.1; 200 of this minute are gone.
-	if plan := j.PlanRollout(begin + 61_000); plan.Create != 54 {
+	if plan := j.PlanRollout(begin+61_000, 0); plan.Create != 54 {
 		t.Errorf("more in the same minute: %+v", plan)
 	}
 	j.UpdateRollout(&RolloutConfig{Exponential: &ExponentialRate{BasePerMinute: 5, FactorTenths: 20, NotifiedThings: 1000}})
-	if plan := j.PlanRollout(begin + 62_000); plan.Create != 0 {
+	if plan := j.PlanRollout(begin+62_000, 0); plan.Create != 0 {
 		t.Errorf("slowed down, in a minute that has had more: %+v", plan)
 	}
 	if n := rollOut(j, begin+120_000); n != 5 {
@@ -200,7 +200,7 @@ func TestUpdateRollout(t *testing.T) {
 		t.Errorf("a constant rate: %d", n)
 	}
 	j.UpdateRollout(nil)
-	if n := j.PlanRollout(begin + 180_001).Create; n != math.MaxInt64 {
+	if n := j.PlanRollout(begin+180_001, 0).Create; n != math.MaxInt64 {
 		t.Errorf("no limit: %d", n)
 	}
 }
