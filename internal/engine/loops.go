@@ -171,8 +171,10 @@ func (e *Engine) rolloutSome(w *work, j *iot.Job) (created int, again iot.Time, 
 		return 0, plan.LookAgainAt, nil
 	}
 	again = w.now
-	for taken := 0; taken < limit; {
-		members, done, err := e.nextMembers(w.tx, j, limit-taken)
+	// Members that have had their turn, such as all of before when a window opens again, cost
+	// nothing of the rate.
+	for taken := 0; created < limit && taken < e.chunk; {
+		members, done, err := e.nextMembers(w.tx, j, limit-created)
 		if err != nil {
 			return 0, 0, err
 		}
