@@ -61,8 +61,17 @@ func history(t *rapid.T, dir string, deeds []deed, aborts bool, m manner) string
 		}
 	}
 	step := func(requests ...*iot.Request) {
-		if _, _, err := e.Step(ctx, requests); err != nil {
+		replies, _, err := e.Step(ctx, requests)
+		if err != nil {
 			t.Fatal(err)
+		}
+		for _, r := range replies {
+			// From 02:00 to 03:30; what was begun then may still be the next one, but not be begun.
+			if r.Err == nil && r.Answer.Execution != nil && r.Answer.Execution.JobID == "window" && r.Answer.Execution.StartedAt == iot.At(now) {
+				if at := now.Hour()*60 + now.Minute(); at < 120 || at >= 210 {
+					t.Fatalf("an execution starts outside of its window, at %s", now)
+				}
+			}
 		}
 	}
 	begin()

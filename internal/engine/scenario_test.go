@@ -143,7 +143,7 @@ func (s *scene) open(path string) {
 		s.t.Fatal(err)
 	}
 	s.db, s.path = db, path
-	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: s.publish, ChunkSize: 3, BatchSize: 4, Poll: time.Hour})
+	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: s.publish, ChunkSize: 3, BatchSize: 4, Poll: 24 * time.Hour})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -178,6 +178,7 @@ type stage struct {
 	result *Result
 	counts Point
 	drawn  time.Time // of the last point of the timeline
+	rate   int64     // of the job, as it was last seen
 }
 
 // register makes the things and their group, and decides who is offline.
@@ -249,7 +250,11 @@ func (s *stage) play(ctx context.Context) (*Result, error) {
 		for i, a := range due {
 			s.answered(a, replies[i])
 		}
-		s.draw(false)
+		if s.draw(false) {
+			if err := s.watchRate(ctx, id); err != nil {
+				return nil, err
+			}
+		}
 		last = s.now
 	}
 	j, err := s.engine.Job(ctx, id)
@@ -406,14 +411,28 @@ func (s *stage) event(what string) {
 	s.result.Events = append(s.result.Events, Event{s.after(), what})
 }
 
-// draw adds a point to the timeline, at most one a minute.
-func (s *stage) draw(always bool) {
+// watchRate tells when the job's rollout gets another rate.
+func (s *stage) watchRate(ctx context.Context, id iot.JobID) error {
+	j, err := s.engine.Job(ctx, id)
+	if err != nil {
+		return err
+	}
+	if rate := j.Rate(); rate != s.rate && j.Phase == iot.PhaseRollout {
+		s.rate = rate
+		s.event(fmt.Sprintf("%d a minute", rate))
+	}
+	return nil
+}
+
+// draw adds a point to the timeline, at most one a minute, and reports whether it did.
+func (s *stage) draw(always bool) bool {
 	if !always && s.now.Sub(s.drawn) < time.Minute {
-		return
+		return false
 	}
 	s.drawn = s.now
 	p := s.counts
 	p.After = s.after()
 	s.counts.After = p.After
 	s.result.Timeline = append(s.result.Timeline, p)
+	return true
 }

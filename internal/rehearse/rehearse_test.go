@@ -64,7 +64,7 @@ func TestAbortProtectsTheFleet(t *testing.T) {
 	if r.Status != iot.JobCanceled || r.Reason == "" || r.Final.Notified > 200 {
 		t.Errorf("%s %q %+v", r.Status, r.Reason, r.Final)
 	}
-	if len(r.Events) == 0 || !strings.Contains(r.Events[0].What, "aborted") {
+	if n := len(r.Events); n < 2 || r.Events[0].What != "5 a minute" || !strings.Contains(r.Events[n-1].What, "aborted") {
 		t.Errorf("events %+v", r.Events)
 	}
 	if text := r.Text(); !strings.Contains(text, "CANCELED after") || !strings.Contains(text, "aborted") {
