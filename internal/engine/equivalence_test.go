@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -189,6 +190,13 @@ func remains(t *rapid.T, ctx context.Context, e *engine.Engine) string {
 func TestManner(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	// A history costs some tens of milliseconds, and ten times that under the race detector.
+	// -rapid.checks=1000 looks longer.
+	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
+		if err := f.Value.Set("25"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		deeds := make([]deed, rapid.IntRange(1, 4).Draw(t, "deeds"))
 		// With an abort the order of requests matters: who comes after it is too late.
