@@ -5,6 +5,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 )
 
 func TestS154Throttling(t *testing.T) {
@@ -75,4 +76,25 @@ func TestS062StandardRate(t *testing.T) {
 	if c := counters(f.describe(id)); c[0] != 2000 {
 		t.Errorf("after a minute: %v", c)
 	}
+}
+
+// At the limit of concurrent jobs none can be created, and one that would start is canceled.
+func TestConcurrentJobs(t *testing.T) {
+	f := fleetOn(t, ownServer(t, "--test", "--limit-concurrent-jobs", "1"))
+	group, a := f.bulk("g", 60), f.thing("a")
+	slow := f.name("slow")
+	_, err := f.api.CreateJob(f.ctx, &iot.CreateJobInput{JobId: &slow, Targets: []string{f.groupARN(group)}, Document: aws.String(document),
+		JobExecutionsRolloutConfig: &types.JobExecutionsRolloutConfig{MaximumPerMinute: aws.Int32(1)}})
+	f.must(err)
+	scheduled := f.job("scheduled", []string{f.thingARN(a)}, scheduling(types.SchedulingConfig{StartTime: aws.String(fromNow("32m"))}))
+	create := func() error {
+		_, err := f.api.CreateJob(f.ctx, &iot.CreateJobInput{JobId: aws.String(f.name("other")), Targets: []string{f.thingARN(a)}, Document: aws.String(document)})
+		return err
+	}
+	f.refused(create(), "LimitExceededException", 410)
+	f.clock(`{"advance":"33m"}`)
+	f.jobStatus(scheduled, types.JobStatusCanceled)
+	f.wantExecutions(scheduled)
+	f.clock(`{"advance":"1h"}`)
+	f.must(create())
 }
