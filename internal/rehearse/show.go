@@ -13,9 +13,14 @@ const columns = 64
 func (r *Result) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %d things, seed %d\n\n", r.Job, r.Things, r.Seed)
-	for _, line := range r.lines() {
-		if peak := line.peak(); peak > 0 || line.always {
-			fmt.Fprintf(&b, "  %-11s %s %d\n", line.name, line.blocks(int64(r.Things)), line.last())
+	lines := r.lines()
+	var full int64 // a job that aborts early is worth a close look
+	for _, line := range lines {
+		full = max(full, line.peak())
+	}
+	for _, line := range lines {
+		if line.peak() > 0 || line.always {
+			fmt.Fprintf(&b, "  %-11s %s %d\n", line.name, line.blocks(full), line.last())
 		}
 	}
 	fmt.Fprintf(&b, "  %-11s 0%*s\n\n", "", columns-1, r.Took)
@@ -84,7 +89,7 @@ func (l *line) peak() (peak int64) {
 	return peak
 }
 
-// blocks draws the line in eighths of a character, full being all things.
+// blocks draws the line in eighths of a character.
 func (l *line) blocks(full int64) string {
 	const steps = " ▁▂▃▄▅▆▇█"
 	var b strings.Builder
