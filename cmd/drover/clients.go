@@ -22,7 +22,7 @@ import (
 // the one of a data folder on this machine.
 type apiFlags struct {
 	Data        string `help:"Data folder of a server on this machine, for its addresses and key." default:"./drover-data" type:"path" placeholder:"DIR"`
-	EndpointURL string `name:"endpoint-url" help:"URL of the API of another server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY then. Without it, and without a server on the data folder, AWS_ENDPOINT_URL is used." placeholder:"URL"`
+	EndpointURL string `name:"endpoint-url" aliases:"endpoint" help:"URL of the API of another server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY then. Without it, and without a server on the data folder, AWS_ENDPOINT_URL is used." placeholder:"URL"`
 	Region      string `help:"AWS region to sign for, with an endpoint URL." env:"DROVER_REGION,AWS_REGION" default:"us-east-1"`
 }
 

@@ -174,6 +174,11 @@ func TestRehearseLearns(t *testing.T) {
 	if exit != 0 || !strings.Contains(out, "on 2 things") || !strings.Contains(errs, "group g: 2 things") {
 		t.Errorf("%d %s %s", exit, out, errs)
 	}
+	t.Setenv("AWS_ACCESS_KEY_ID", srv.key.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", srv.key.SecretAccessKey)
+	if exit, out, errs := command(t, "rehearse", file(t, rehearsalJob), "--endpoint", srv.endpoints.HTTP, "--group", "g"); exit != 0 || !strings.Contains(out, "on 2 things") {
+		t.Errorf("%d %s %s", exit, out, errs)
+	}
 	if exit, out, errs := command(t, "import", "--data", cfg.Data, file(t, "{}\n"+`{"thingName":"d"}`+"\nnonsense\n")); exit == 0 || !strings.Contains(errs, ":1: ") || !strings.Contains(errs, ":3: ") || !strings.Contains(out, "1 created") {
 		t.Errorf("%d %s %s", exit, out, errs)
 	}
