@@ -34,8 +34,13 @@ var renderings = map[iot.Code]rendering{
 	iot.LimitExceeded:   {mqtt: "RequestThrottled", https: "ThrottlingException"},
 	iot.Unavailable:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.Internal:        {mqtt: "InternalError", https: "ServiceUnavailableException"},
-	// Devices create nothing.
-	iot.AlreadyExists: {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	// Devices create nothing, and deal with certificates by other topics than these.
+	iot.AlreadyExists:       {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.DeleteConflict:      {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.CertificateState:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.CertificateInvalid:  {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.CertificateConflict: {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.RegistrationCode:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 }
 
 // errInternal stands for every error that is not a device's business.

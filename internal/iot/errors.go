@@ -18,6 +18,11 @@ const (
 	TerminalState          Code = "TerminalStateReached"   // describe of an execution that has ended
 	LimitExceeded          Code = "LimitExceeded"          // a quota
 	Throttled              Code = "RequestThrottled"       // too many requests: try again
+	DeleteConflict         Code = "DeleteConflict"         // something that is attached is in the way of a deletion
+	CertificateState       Code = "CertificateState"       // legal request, wrong status of the certificate
+	CertificateInvalid     Code = "CertificateValidation"  // a certificate that does not hold
+	CertificateConflict    Code = "CertificateConflict"    // several CAs could have signed it
+	RegistrationCode       Code = "RegistrationCode"       // a verification certificate with another code
 	Unavailable            Code = "ServiceUnavailable"     // shutting down or overloaded: try again
 	Internal               Code = "InternalError"          // our fault; details are in the log only
 )

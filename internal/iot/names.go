@@ -79,6 +79,8 @@ const (
 	KindThingType = "thingtype"
 	KindJob       = "job"
 	KindTemplate  = "jobtemplate"
+	KindCert      = "cert"   // named by a CertificateID
+	KindCACert    = "cacert" // named by a CertificateID
 )
 
 // ARN returns the ARN of the named resource.

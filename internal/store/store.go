@@ -52,6 +52,7 @@ type Reader interface {
 	TemplateReader
 	ThingReader
 	GroupReader
+	CertificateReader
 	TagReader
 	JournalReader
 }
@@ -65,6 +66,7 @@ type Tx interface {
 	TemplateWriter
 	ThingWriter
 	GroupWriter
+	CertificateWriter
 	TagWriter
 	JournalWriter
 
@@ -319,6 +321,66 @@ type GroupWriter interface {
 	InsertMembers(members []iot.Member) ([]iot.Member, error)
 	// DeleteMember ends a membership and reports whether there was one.
 	DeleteMember(group, thing int64) (bool, error)
+}
+
+// CertificateQuery narrows Certificates; zero fields do not.
+type CertificateQuery struct {
+	CA        iot.CertificateID // registered under this one
+	Ascending bool              // the oldest first; otherwise the newest
+}
+
+// CAQuery narrows CACertificates; zero fields do not.
+type CAQuery struct {
+	TemplateName string // those whose devices are provisioned by the template
+	Ascending    bool
+}
+
+// PrincipalQuery narrows the lists of attachments; zero fields do not.
+type PrincipalQuery struct {
+	Exclusive    bool // only exclusive ones
+	NonExclusive bool // only others
+}
+
+// CertificateReader reads certificates, CA certificates and their attachments to things.
+type CertificateReader interface {
+	// CertificateByID finds a client certificate. ErrNotFound.
+	CertificateByID(id iot.CertificateID) (*iot.Certificate, error)
+	// Certificates lists by Seq those beyond the given one (0 = from the first or the newest).
+	Certificates(q CertificateQuery, after int64, limit int) ([]*iot.Certificate, error)
+	// CACertificateByID finds a CA certificate. ErrNotFound.
+	CACertificateByID(id iot.CertificateID) (*iot.CACertificate, error)
+	// CACertificatesBySubject returns those that have the subject, by Seq.
+	CACertificatesBySubject(subject []byte) ([]*iot.CACertificate, error)
+	// CACertificates lists by Seq those beyond the given one (0 = from the first or the newest).
+	CACertificates(q CAQuery, after int64, limit int) ([]*iot.CACertificate, error)
+	// RegistrationCode returns what SaveRegistrationCode stored. ErrNotFound.
+	RegistrationCode() (string, error)
+	// PrincipalsOfThing lists what is attached to the thing, by certificate.
+	PrincipalsOfThing(thing int64, q PrincipalQuery, after iot.CertificateID, limit int) ([]iot.ThingPrincipal, error)
+	// ThingsOfPrincipal lists what the certificate is attached to, by the name of the thing.
+	ThingsOfPrincipal(id iot.CertificateID, q PrincipalQuery, after iot.ThingName, limit int) ([]iot.ThingPrincipal, error)
+}
+
+// CertificateWriter changes certificates, CA certificates and their attachments.
+type CertificateWriter interface {
+	// InsertCertificate stores a new certificate and sets its Seq. ErrExists.
+	InsertCertificate(c *iot.Certificate) error
+	// SaveCertificate stores status, version and when it was modified. ErrNotFound.
+	SaveCertificate(c *iot.Certificate) error
+	// DeleteCertificate forgets a certificate that is attached to nothing.
+	DeleteCertificate(c *iot.Certificate) error
+	// InsertCACertificate stores a new CA certificate and sets its Seq. ErrExists.
+	InsertCACertificate(c *iot.CACertificate) error
+	// SaveCACertificate stores what can change in a CA certificate. ErrNotFound.
+	SaveCACertificate(c *iot.CACertificate) error
+	// DeleteCACertificate forgets a CA certificate; what it signed stays.
+	DeleteCACertificate(c *iot.CACertificate) error
+	// SaveRegistrationCode stores the code of the account, "" for none.
+	SaveRegistrationCode(code string) error
+	// InsertThingPrincipal stores an attachment. ErrExists if the two are attached.
+	InsertThingPrincipal(p iot.ThingPrincipal) error
+	// DeleteThingPrincipal ends an attachment and reports whether there was one.
+	DeleteThingPrincipal(thing int64, id iot.CertificateID) (bool, error)
 }
 
 // TagReader reads tags and the event configuration.

@@ -31,6 +31,7 @@ func Run(t *testing.T, open Open) {
 		{"Templates", templates},
 		{"Things", things},
 		{"Groups", groups},
+		{"Certificates", certificates},
 		{"Tags", tags},
 	} {
 		t.Run(area.name, func(t *testing.T) {
