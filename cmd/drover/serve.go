@@ -23,6 +23,7 @@ import (
 	"drover/internal/dataplane"
 	"drover/internal/engine"
 	"drover/internal/iot"
+	"drover/internal/pki"
 	"drover/internal/registry"
 	"drover/internal/store/sqlstore"
 )
@@ -160,7 +161,9 @@ func (s *server) assemble() (err error) {
 	if err != nil {
 		return err
 	}
-	things := registry.New(registry.Config{Store: s.store, Jobs: s.engine, Realm: realm, Now: s.clock.now})
+	things := registry.New(registry.Config{
+		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Now: s.clock.now,
+	})
 	devices := dataplane.New(dataplane.Config{
 		Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})

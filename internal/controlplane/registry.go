@@ -6,7 +6,7 @@ import (
 	"drover/internal/iot"
 )
 
-// Registry is what the operations on things, types, groups, tags and events ask for. Errors
+// Registry is what the operations on things, types, groups, certificates, tags and events ask for. Errors
 // are *iot.Error if the caller caused them.
 type Registry interface {
 	CreateThing(context.Context, iot.NewThing) (*iot.Thing, error)
@@ -35,6 +35,26 @@ type Registry interface {
 	Tag(context.Context, iot.Tagging) error
 	Untag(context.Context, iot.Untagging) error
 	Tags(ctx context.Context, arn string, page iot.Page) (tags []iot.Tag, next string, err error)
+
+	CreateCertificate(context.Context, iot.CertificateRequest) (*iot.Certificate, iot.KeyPair, error)
+	RegisterCertificate(context.Context, iot.CertificateRegistration) (*iot.Certificate, error)
+	UpdateCertificate(context.Context, iot.CertificateUpdate) error
+	DeleteCertificate(context.Context, iot.CertificateDeletion) error
+	Certificate(context.Context, iot.CertificateID) (*iot.Certificate, error)
+	Certificates(context.Context, iot.CertificateQuery, iot.Page) (certificates []*iot.Certificate, next string, err error)
+
+	RegistrationCode(ctx context.Context, actor string) (string, error)
+	DeleteRegistrationCode(ctx context.Context, actor string) error
+	RegisterCA(context.Context, iot.CARegistration) (*iot.CACertificate, error)
+	UpdateCA(context.Context, iot.CAUpdate) error
+	DeleteCA(context.Context, iot.CertificateDeletion) error
+	CA(context.Context, iot.CertificateID) (*iot.CACertificate, error)
+	CAs(context.Context, iot.CAQuery, iot.Page) (certificates []*iot.CACertificate, next string, err error)
+
+	Attach(context.Context, iot.Attachment) error
+	Detach(context.Context, iot.Attachment) error
+	PrincipalsOfThing(context.Context, iot.ThingName, iot.AttachmentQuery, iot.Page) (principals []iot.ThingPrincipal, next string, err error)
+	ThingsOfPrincipal(ctx context.Context, arn string, q iot.AttachmentQuery, page iot.Page) (things []iot.ThingPrincipal, next string, err error)
 
 	EventConfigurations(context.Context) (iot.EventConfigurations, error)
 	UpdateEventConfigurations(context.Context, iot.EventsUpdate) error

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -72,7 +73,7 @@ func TestRoundTrip(t *testing.T) {
 				case "label":
 					// wire.Handle has compared labels with the URI.
 				case "query":
-					if !tap.request.URL.Query().Has(name) {
+					if !tap.request.URL.Query().Has(cmp.Or(f.Tag.Get("query"), name)) {
 						t.Errorf("%s is not in the query %s", name, tap.request.URL.RawQuery)
 					}
 				case "header":

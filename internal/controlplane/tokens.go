@@ -11,7 +11,8 @@ import (
 	"drover/internal/iot"
 )
 
-// A nextToken is opaque to callers. It is base64url of
+// A nextToken is opaque to callers. It is base64, without padding and in the
+// alphabet that markers of lists may have, of
 //
 //	version (1 byte) | cursor | checksum (16 bytes)
 //
@@ -53,7 +54,7 @@ func (s *Server) nextToken(op string, filters any, cursor string) *string {
 		return nil
 	}
 	body := append([]byte{tokenVersion}, cursor...)
-	token := base64.RawURLEncoding.EncodeToString(append(body, checksum(op, filters, body)...))
+	token := base64.RawStdEncoding.EncodeToString(append(body, checksum(op, filters, body)...))
 	return &token
 }
 
@@ -61,12 +62,12 @@ func openToken(op string, filters any, token string) (cursor string, ok bool) {
 	if len(token) > maxToken {
 		return "", false
 	}
-	data, err := base64.RawURLEncoding.DecodeString(token)
+	data, err := base64.RawStdEncoding.DecodeString(token)
 	if err != nil || len(data) < 1+1+tokenChecksum || data[0] != tokenVersion {
 		return "", false
 	}
 	// The decoder skips line breaks and spare bits; a token has exactly one spelling.
-	if base64.RawURLEncoding.EncodeToString(data) != token {
+	if base64.RawStdEncoding.EncodeToString(data) != token {
 		return "", false
 	}
 	body, sum := data[:len(data)-tokenChecksum], data[len(data)-tokenChecksum:]

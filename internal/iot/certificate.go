@@ -90,14 +90,6 @@ func InitialStatus(status CertificateStatus, active bool) (CertificateStatus, er
 	return status, nil
 }
 
-// Deletable returns why the certificate cannot be deleted, as CertificateState: it is in use.
-func (c *Certificate) Deletable() error {
-	if c.Status == CertificateActive {
-		return Errorf(CertificateState, "Certificate must be deactivated (not ACTIVE) before deletion. Certificate %s is %s", c.ID, c.Status)
-	}
-	return nil
-}
-
 // CACertificate is a registered CA certificate: who holds one of its key's certificates may be
 // let in, once that is registered too.
 type CACertificate struct {
@@ -130,4 +122,109 @@ type ThingPrincipal struct {
 	ThingID     int64
 	Certificate CertificateID
 	Exclusive   bool // EXCLUSIVE_THING: the certificate may have no other thing
+}
+
+// KeyPair is a new key in PEM form, for the one answer in which it is shown.
+type KeyPair struct{ Public, Private string }
+
+// CertificateRequest is what CreateKeysAndCertificate and CreateCertificateFromCsr ask for.
+type CertificateRequest struct {
+	CSR    string // PEM; "" for a new key
+	Active bool
+	Actor  string
+}
+
+// CertificateRegistration is what RegisterCertificate and RegisterCertificateWithoutCA ask for.
+type CertificateRegistration struct {
+	PEM       string
+	CAPEM     string // the CA among several of the same subject; "" to look for it
+	WithoutCA bool
+	Status    CertificateStatus // "" = as Active says
+	Active    bool
+	Actor     string
+}
+
+// CertificateUpdate is what UpdateCertificate asks for.
+type CertificateUpdate struct {
+	ID     CertificateID
+	Status CertificateStatus
+	Actor  string
+}
+
+// CertificateDeletion is what DeleteCertificate and DeleteCACertificate ask for.
+type CertificateDeletion struct {
+	ID    CertificateID
+	Force bool // also if policies are attached
+	Actor string
+}
+
+// CertificateQuery narrows and orders a list of certificates; zero fields do not narrow.
+type CertificateQuery struct {
+	CA        CertificateID
+	Ascending bool // the oldest first
+}
+
+// CAQuery narrows and orders a list of CA certificates; zero fields do not narrow.
+type CAQuery struct {
+	TemplateName string
+	Ascending    bool
+}
+
+// CARegistration is what RegisterCACertificate asks for.
+type CARegistration struct {
+	PEM              string
+	Verification     string // PEM; signed by the CA, named by the registration code; "" for SNI_ONLY
+	Active           bool
+	AutoRegistration bool
+	Registration     *RegistrationConfig
+	Mode             CertificateMode // "" for DEFAULT
+	Tags             []Tag
+	Actor            string
+}
+
+// CAUpdate is what UpdateCACertificate asks for; nil members stay as they are.
+type CAUpdate struct {
+	ID                     CertificateID
+	Active                 *bool
+	AutoRegistration       *bool
+	Registration           *RegistrationConfig
+	RemoveAutoRegistration bool // also takes Registration away
+	Actor                  string
+}
+
+// Attachment is what AttachThingPrincipal and DetachThingPrincipal ask for. The principal is
+// the ARN of a certificate.
+type Attachment struct {
+	Thing     ThingName
+	Principal string
+	Exclusive bool
+	Actor     string
+}
+
+// AttachmentQuery narrows a list of attachments; a nil Exclusive does not.
+type AttachmentQuery struct{ Exclusive *bool }
+
+// CertificateEvent is the Data of the records about a certificate.
+type CertificateEvent struct {
+	ID     CertificateID     `json:"id"`
+	CA     CertificateID     `json:"ca,omitempty"`
+	Status CertificateStatus `json:"status"`
+	// RegisteredAt is when the first connection registered the certificate, in the records
+	// that tell of one that waits for its activation (identity spec §4.9).
+	RegisteredAt Time `json:"registeredAt,omitempty"`
+}
+
+// CAEvent is the Data of the records about a CA certificate.
+type CAEvent struct {
+	ID               CertificateID   `json:"id"`
+	Active           bool            `json:"active"`
+	AutoRegistration bool            `json:"autoRegistration"`
+	Mode             CertificateMode `json:"mode"`
+}
+
+// PrincipalEvent is the Data of the records about an attachment.
+type PrincipalEvent struct {
+	Thing       ThingName     `json:"thing"`
+	Certificate CertificateID `json:"certificate"`
+	Exclusive   bool          `json:"exclusive,omitempty"`
 }

@@ -44,6 +44,16 @@ const (
 	MemberGone   Kind = "member.removed"
 
 	EventsConfigured Kind = "events.configured"
+
+	CertificateCreated    Kind = "certificate.created" // or registered by its owner
+	CertificateUpdated    Kind = "certificate.updated"
+	CertificateDeleted    Kind = "certificate.deleted"
+	CertificateIntroduced Kind = "certificate.introduced" // it came with a connection, and waits for its activation
+	CACreated             Kind = "ca.created"
+	CAUpdated             Kind = "ca.updated"
+	CADeleted             Kind = "ca.deleted"
+	PrincipalAttached     Kind = "principal.attached"
+	PrincipalDetached     Kind = "principal.detached"
 )
 
 // Record is one line of the journal: a transition of a job or an execution, or a change

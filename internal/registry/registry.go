@@ -1,5 +1,5 @@
-// Package registry keeps the things, thing types, thing groups, memberships, tags and
-// the event configuration.
+// Package registry keeps the things, thing types, thing groups, memberships, certificates,
+// tags and the event configuration.
 //
 // A method is one transaction with one reading of the clock (DeleteGroup of a large group
 // and recursive lists say what they do instead). Every change of a thing, type, group or
@@ -15,12 +15,14 @@ package registry
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"drover/internal/iot"
+	"drover/internal/pki"
 	"drover/internal/store"
 )
 
@@ -50,6 +52,7 @@ type Limits struct {
 	Depth                 int // levels of a hierarchy, the root counted: 7
 	Children              int // direct, of a group: 100
 	Tags                  int // of a resource: 50
+	CAsPerSubject         int // CA certificates that have one subject: 10
 
 	// TypeDeletionWait is how long a thing type must have been deprecated before it can be
 	// deleted: 5 minutes. A negative duration is no wait.
@@ -67,26 +70,47 @@ func (l Limits) withDefaults() Limits {
 		Depth:                 cmp.Or(l.Depth, 7),
 		Children:              cmp.Or(l.Children, 100),
 		Tags:                  cmp.Or(l.Tags, iot.MaxTags),
+		CAsPerSubject:         cmp.Or(l.CAsPerSubject, 10),
 		TypeDeletionWait:      cmp.Or(l.TypeDeletionWait, 5*time.Minute),
 	}
 }
 
+// Authority makes certificates for devices.
+type Authority interface {
+	// IssueDevice makes a key and a certificate for it.
+	IssueDevice(now time.Time) (pki.Issued, iot.KeyPair, error)
+	// SignDevice makes a certificate for the key of a request that pki.ParseRequest accepted.
+	SignDevice(csr *x509.CertificateRequest, now time.Time) (pki.Issued, error)
+}
+
+// Identities is who remembers what the holders of certificates are: it learns of a change
+// after the commit and before the answer, and must neither block nor call the store.
+type Identities interface {
+	// CertificateChanged is called when the status of a certificate or what it is attached to
+	// changed, and when it was deleted. alive says whether it still authenticates.
+	CertificateChanged(id iot.CertificateID, alive bool)
+}
+
 // Config says what a Registry works with. Store, Jobs and Realm are required.
 type Config struct {
-	Store  store.Store
-	Jobs   Jobs
-	Realm  iot.Realm
-	Now    func() time.Time // nil = time.Now
-	Limits Limits
+	Store      store.Store
+	Jobs       Jobs
+	Realm      iot.Realm
+	Authority  Authority        // nil: no certificates can be made
+	Identities Identities       // nil: nobody remembers
+	Now        func() time.Time // nil = time.Now
+	Limits     Limits
 }
 
 // Registry is the registry of one realm. Its methods may be called concurrently.
 type Registry struct {
-	store  store.Store
-	jobs   Jobs
-	realm  iot.Realm
-	now    func() time.Time
-	limits Limits
+	store      store.Store
+	jobs       Jobs
+	realm      iot.Realm
+	authority  Authority
+	identities Identities
+	now        func() time.Time
+	limits     Limits
 }
 
 // New returns a Registry. It keeps no state outside of the store.
@@ -95,7 +119,10 @@ func New(cfg Config) *Registry {
 	if now == nil {
 		now = time.Now
 	}
-	return &Registry{store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, now: now, limits: cfg.Limits.withDefaults()}
+	return &Registry{
+		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities,
+		now: now, limits: cfg.Limits.withDefaults(),
+	}
 }
 
 // change is a transaction with what is the same all through it.

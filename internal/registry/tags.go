@@ -7,7 +7,7 @@ import (
 	"drover/internal/store"
 )
 
-// Tag adds tags to a job, thing group or thing type; a key that exists gets the new value.
+// Tag adds tags to a job, job template, thing group, thing type or CA certificate; a key that exists gets the new value.
 // InvalidRequest for an ARN that is malformed or of something that cannot have tags, and
 // for bad tags; NotFound for a resource that does not exist; LimitExceeded, and no tag
 // added, for more than the resource can have.
@@ -88,6 +88,9 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindTemplate:
 		_, err = rd.TemplateByID(name)
 		return absent(err, "Job template", name)
+	case iot.KindCACert:
+		_, err = caByID(rd, iot.CertificateID(name))
+		return err
 	case "billinggroup", "stream", "otaupdate", "package", "command", "fleetmetric", "policy", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)

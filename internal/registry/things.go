@@ -109,7 +109,8 @@ func (r *Registry) UpdateThing(ctx context.Context, u iot.ThingUpdate) error {
 }
 
 // DeleteThing forgets a thing; its pending executions and its memberships end. Deleting
-// what does not exist is no error. VersionMismatch.
+// what does not exist is no error. VersionMismatch; InvalidRequest as long as a principal is
+// attached.
 func (r *Registry) DeleteThing(ctx context.Context, d iot.ThingDeletion) error {
 	return r.update(ctx, d.Actor, func(c *change) error {
 		thing, err := c.ThingByName(d.Name)
@@ -121,6 +122,13 @@ func (r *Registry) DeleteThing(ctx context.Context, d iot.ThingDeletion) error {
 		}
 		if err := expect(d.ExpectedVersion, thing.Version, "thing", d.Name); err != nil {
 			return err
+		}
+		attached, err := c.PrincipalsOfThing(thing.ID, store.PrincipalQuery{}, "", 1)
+		if err != nil {
+			return err
+		}
+		if len(attached) > 0 {
+			return iot.Errorf(iot.InvalidRequest, "Cannot delete thing %s: principals are attached to it", d.Name)
 		}
 		if err := r.jobs.ThingDeleted(c.Tx, c.now, thing, c.actor); err != nil {
 			return err

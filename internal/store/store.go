@@ -355,6 +355,8 @@ type CertificateReader interface {
 	CACertificates(q CAQuery, after int64, limit int) ([]*iot.CACertificate, error)
 	// RegistrationCode returns what SaveRegistrationCode stored. ErrNotFound.
 	RegistrationCode() (string, error)
+	// ThingPrincipal returns one attachment. ErrNotFound.
+	ThingPrincipal(thing int64, id iot.CertificateID) (iot.ThingPrincipal, error)
 	// PrincipalsOfThing lists what is attached to the thing, by certificate.
 	PrincipalsOfThing(thing int64, q PrincipalQuery, after iot.CertificateID, limit int) ([]iot.ThingPrincipal, error)
 	// ThingsOfPrincipal lists what the certificate is attached to, by the name of the thing.

@@ -43,7 +43,7 @@ func (op *operation) bind(in reflect.Value, r *request) *Error {
 		case f.in == label:
 			given, what = []string{r.label(op, f.name)}, "label"
 		case f.in&query != 0:
-			given, what = params[f.name], "query parameter"
+			given, what = params[f.param], "query parameter"
 		case f.in == header:
 			given, what = r.r.Header.Values(f.header), "header"
 		}

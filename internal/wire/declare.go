@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -57,6 +58,7 @@ type field struct {
 	name     string
 	in       source
 	header   string
+	param    string // of the query
 	required bool
 	*value
 }
@@ -84,7 +86,7 @@ type bounds struct {
 }
 
 var (
-	tagKeys = []string{"json", "in", "header", "required"}
+	tagKeys = []string{"json", "in", "header", "query", "required"}
 	// constraintKeys may also have one of prefixes before them.
 	constraintKeys = []string{"len", "bytes", "size", "range", "pattern", "enum"}
 	prefixes       = []string{"", "item", "key", "val"}
@@ -152,7 +154,7 @@ func (c compiler) field(t reflect.Type, sf reflect.StructField) *field {
 	if name == "" {
 		fail("no json name")
 	}
-	f := &field{index: sf.Index, name: name, header: tags["header"]}
+	f := &field{index: sf.Index, name: name, header: tags["header"], param: tags["query"]}
 	switch in := tags["in"]; in {
 	case "", "body":
 		f.in = body
@@ -173,6 +175,10 @@ func (c compiler) field(t reflect.Type, sf reflect.StructField) *field {
 	if f.header != "" && f.in != header {
 		fail("a header tag without in:\"header\"")
 	}
+	if f.param != "" && f.in&query == 0 {
+		fail("a query tag without in:\"query\"")
+	}
+	f.param = cmp.Or(f.param, name)
 	switch required := tags["required"]; required {
 	case "", "false":
 	case "true":

@@ -21,6 +21,7 @@
 //	json:"name"         the member's name on the wire; names are case-sensitive
 //	in:"label"          where it is: label, query, header, body (the default), or "query,body" (the query wins)
 //	header:"x-name"     the header of an in:"header" member, if not the member's name
+//	query:"name"        the parameter of an in:"query" member, if not the member's name
 //	required:"true"     it must be there; labels always are, and are not empty
 //	len:"1,64"          length of a text in characters; either bound may be left out
 //	bytes:",32768"      length of a text or blob in bytes

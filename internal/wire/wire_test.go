@@ -44,6 +44,7 @@ type createJob struct {
 	Details    map[string]string `json:"statusDetails" size:",2" keylen:",3" keypattern:"[a-z]+" vallen:"1,4"`
 	Abort      *abort            `json:"abortConfig"`
 	Count      *int64            `json:"count" range:"0,10"`
+	Ascending  bool              `in:"query" query:"isAscendingOrder" json:"ascendingOrder"`
 	Small      uint8             `json:"small"`
 	Data       []byte            `json:"data" bytes:"1,2"`
 	Since      *wire.Timestamp   `json:"since"`
@@ -190,7 +191,7 @@ func TestValidateForOtherTransports(t *testing.T) {
 func TestBind(t *testing.T) {
 	t.Parallel()
 	s, got := newService(t, wire.Config{})
-	r := httptest.NewRequest("PUT", "/jobs/a-1?force=false&maxResults=7&ignored=%20&status=QUEUED&;x", strings.NewReader(`
+	r := httptest.NewRequest("PUT", "/jobs/a-1?force=false&maxResults=7&isAscendingOrder=true&ascendingOrder=false&ignored=%20&status=QUEUED&;x", strings.NewReader(`
 		{"targets": ["x", null, "y\"\u00e9"], "comment": "c", "document": "{}]",
 		 "force": true, "unknown": {"a": ["}", {"b": "\\\""}], "n": -1.5e3}, "TARGETS": 1, "status": "IN_PROGRESS", "jobId": "other",
 		 "statusDetails": {"a": "1", "b": null}, "count": 1e1, "small": 255, "data": "AQI=", "since": 1486687079.743,
@@ -203,7 +204,7 @@ func TestBind(t *testing.T) {
 		JobID: "a-1", Force: new(false), Status: new("QUEUED"), Principal: new("arn:x"), Targets: []string{"x", `y"é`},
 		Comment: new("c"), Document: "{}]", Details: map[string]string{"a": "1"},
 		Abort: &abort{Criteria: []criteria{{Action: new("CANCEL"), Threshold: new(2.5)}}},
-		Count: new(int64(10)), Small: 255, Data: []byte{1, 2}, Since: &wire.Timestamp{Time: time.UnixMilli(1486687079743).UTC()},
+		Count: new(int64(10)), Ascending: true, Small: 255, Data: []byte{1, 2}, Since: &wire.Timestamp{Time: time.UnixMilli(1486687079743).UTC()},
 		Unfinished: json.RawMessage(`[1, {"x": null}]`), paging: paging{MaxResults: new(int32(7))},
 	}
 	if !reflect.DeepEqual(got(), want) {
@@ -552,6 +553,9 @@ func TestMalformedDeclarationsPanic(t *testing.T) {
 		}]},
 		{"a header tag", declare[struct {
 			A *string `json:"a" header:"x"`
+		}]},
+		{"a query tag", declare[struct {
+			A *string `json:"a" query:"x"`
 		}]},
 		{"a nested struct is a pointer", declare[struct {
 			A nested `json:"a"`

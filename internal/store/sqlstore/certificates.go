@@ -125,6 +125,21 @@ func (r reader) RegistrationCode() (code string, err error) {
 	return code, err
 }
 
+func scanPrincipal(r *row) iot.ThingPrincipal {
+	return iot.ThingPrincipal{
+		Certificate: iot.CertificateID(r.text()), Thing: iot.ThingName(r.text()), ThingID: r.int(), Exclusive: r.bool(),
+	}
+}
+
+// ThingPrincipal implements store.CertificateReader.
+func (r reader) ThingPrincipal(thing int64, id iot.CertificateID) (p iot.ThingPrincipal, err error) {
+	err = r.c.one(selectPrincipals+"WHERE thing_id = $1 AND certificate = $2", func(row *row) error {
+		p = scanPrincipal(row)
+		return nil
+	}, thing, string(id))
+	return p, err
+}
+
 // principals lists attachments by a query of the arguments owner, after, and what exclusive
 // may be.
 func (r reader) principals(query string, owner any, q store.PrincipalQuery, after string, limit int) (list []iot.ThingPrincipal, err error) {
@@ -136,9 +151,7 @@ func (r reader) principals(query string, owner any, q store.PrincipalQuery, afte
 		most = 0
 	}
 	err = r.c.list(query, func(row *row) error {
-		list = append(list, iot.ThingPrincipal{
-			Certificate: iot.CertificateID(row.text()), Thing: iot.ThingName(row.text()), ThingID: row.int(), Exclusive: row.bool(),
-		})
+		list = append(list, scanPrincipal(row))
 		return nil
 	}, owner, after, least, most, limit)
 	return list, err

@@ -115,6 +115,12 @@ var certificates = []testCase{
 		f.equal(at(store.PrincipalQuery{Exclusive: true}, "", 5), []iot.ThingPrincipal{second})
 		f.equal(at(store.PrincipalQuery{NonExclusive: true}, "", 5), []iot.ThingPrincipal{first})
 
+		f.equal(read(f, func(r store.Reader) (iot.ThingPrincipal, error) { return r.ThingPrincipal(things[0].ID, two) }), second)
+		f.view(func(r store.Reader) error {
+			_, err := r.ThingPrincipal(things[1].ID, two)
+			f.fails(store.ErrNotFound, err)
+			return nil
+		})
 		f.refused(store.ErrExists, func(tx store.Tx) error { return tx.InsertThingPrincipal(second) })
 		f.update(func(tx store.Tx) error {
 			gone, err := tx.DeleteThingPrincipal(things[0].ID, two)
