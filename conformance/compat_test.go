@@ -33,7 +33,7 @@ func TestCompatibility(t *testing.T) {
 	rows := readStatements(t, string(page))
 	here := testsIn(t, ".")
 	all := slices.Clone(here)
-	for _, name := range []string{"broker", "controlplane", "dataplane", "engine", "iot"} {
+	for _, name := range []string{"broker", "controlplane", "dataplane", "engine", "iot", "pki", "registry"} {
 		all = append(all, testsIn(t, filepath.Join("..", "internal", name))...)
 	}
 
@@ -68,6 +68,8 @@ func TestCompatibility(t *testing.T) {
 		}
 	}
 
+	checkNumbered(t, string(page), all)
+
 	// What is said about the API as a whole.
 	for pattern, files := range map[string][]string{
 		`\bop\("(\w+)"`:    {"routes.go"},
@@ -88,6 +90,36 @@ func TestCompatibility(t *testing.T) {
 		}
 		if found == 0 {
 			t.Errorf("%v: no %s", files, pattern)
+		}
+	}
+}
+
+// checkNumbered does for the statements about identity and broker, whose numbers begin with a
+// B, what is done for the others: it takes the rows that there are.
+func checkNumbered(t *testing.T, page string, tests []string) {
+	t.Helper()
+	rows := map[string]statement{}
+	for _, m := range regexp.MustCompile(`(?m)^\| (B\d{3}) \|[^|]*\| ([a-z ]+) \|([^|]*)\|$`).FindAllStringSubmatch(page, -1) {
+		if _, twice := rows[m[1]]; twice {
+			t.Errorf("two rows of %s", m[1])
+		}
+		row := statement{status: m[2]}
+		for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(m[3], -1) {
+			row.tests = append(row.tests, name[1])
+			if !slices.Contains(tests, name[1]) {
+				t.Errorf("statement %s: there is no %s", m[1], name[1])
+			}
+		}
+		if !slices.Contains([]string{"holds", "in part", "later", "differs"}, row.status) || row.status == "holds" && len(row.tests) == 0 {
+			t.Errorf("statement %s: status %q, tests %q", m[1], row.status, row.tests)
+		}
+		rows[m[1]] = row
+	}
+	for _, name := range tests {
+		for _, n := range regexp.MustCompile(`B\d{3}`).FindAllString(regexp.MustCompile(`^Test(B\d{3})+`).FindString(name), -1) {
+			if !slices.Contains(rows[n].tests, name) {
+				t.Errorf("%s is not in the row of statement %s", name, n)
+			}
 		}
 	}
 }
