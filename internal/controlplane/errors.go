@@ -23,6 +23,7 @@ var exceptions = map[iot.Code]string{
 	iot.CertificateState:       "CertificateStateException",
 	iot.CertificateInvalid:     "CertificateValidationException",
 	iot.CertificateConflict:    "CertificateConflictException",
+	iot.ResourceConflict:       "ConflictingResourceUpdateException",
 	iot.RegistrationCode:       "RegistrationCodeValidationException",
 	iot.Throttled:              "ThrottlingException",
 	iot.Unavailable:            "ServiceUnavailableException",

@@ -57,6 +57,7 @@ func TestErrors(t *testing.T) {
 		iot.CertificateState:       406,
 		iot.CertificateInvalid:     400,
 		iot.CertificateConflict:    409,
+		iot.ResourceConflict:       409,
 		iot.RegistrationCode:       400,
 		iot.Throttled:              400,
 		iot.Unavailable:            503,

@@ -40,6 +40,7 @@ var renderings = map[iot.Code]rendering{
 	iot.CertificateState:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.CertificateInvalid:  {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.CertificateConflict: {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.ResourceConflict:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.RegistrationCode:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 }
 

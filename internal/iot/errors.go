@@ -22,6 +22,7 @@ const (
 	CertificateState       Code = "CertificateState"       // legal request, wrong status of the certificate
 	CertificateInvalid     Code = "CertificateValidation"  // a certificate that does not hold
 	CertificateConflict    Code = "CertificateConflict"    // several CAs could have signed it
+	ResourceConflict       Code = "ResourceConflict"       // something exists otherwise than it would be made
 	RegistrationCode       Code = "RegistrationCode"       // a verification certificate with another code
 	Unavailable            Code = "ServiceUnavailable"     // shutting down or overloaded: try again
 	Internal               Code = "InternalError"          // our fault; details are in the log only
