@@ -30,6 +30,7 @@ var packages = map[string]struct {
 	"conformance":              {tests: "internal/envtest"}, // a black box: knows nothing of our code
 	"internal":                 {},
 	"internal/auth":            {imports: "internal/iot"},
+	"internal/authorizer":      {imports: "internal/iot internal/webhook"},
 	"internal/broker":          {},
 	"internal/controlplane":    {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/dataplane":       {imports: "internal/iot internal/wire internal/auth", tests: anything},
@@ -43,6 +44,7 @@ var packages = map[string]struct {
 	"internal/store":           {imports: "internal/iot"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/store/storetest"},
 	"internal/store/storetest": {imports: "internal/iot internal/store"},
+	"internal/webhook":         {},
 	"internal/wire":            {},
 }
 

@@ -19,24 +19,25 @@ import (
 
 // serveConfig is everything that can be said about a server.
 type serveConfig struct {
-	Config    kong.ConfigFlag `help:"YAML file with flags of serve as keys, such as \"http: 127.0.0.1:8080\"." placeholder:"FILE"`
-	Data      string          `help:"Folder for everything that is kept." default:"./drover-data" type:"path" placeholder:"DIR"`
-	HTTP      string          `name:"http" help:"Address of the API; port 0 picks a free one; empty for none." default:"127.0.0.1:8080"`
-	MQTT      string          `name:"mqtt" help:"Address for devices without TLS; port 0 picks a free one; empty for none." default:"127.0.0.1:1883"`
-	HTTPS     string          `name:"https" help:"Address of the API with TLS; needs --tls-cert and --tls-key." placeholder:"ADDR"`
-	MQTTS     string          `name:"mqtts" help:"Address for devices with TLS; needs --tls-cert and --tls-key. Devices are not asked for certificates yet, so other than on loopback it needs --insecure." placeholder:"ADDR"`
-	TLSCert   string          `name:"tls-cert" help:"Certificate chain of the server, PEM." type:"path" placeholder:"FILE"`
-	TLSKey    string          `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE"`
-	Insecure  bool            `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
-	Store     string          `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
-	Account   string          `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
-	Region    string          `help:"AWS region that the server plays." default:"us-east-1"`
-	Retention time.Duration   `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
-	Limits    limitFlags      `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
-	LimitSet  string          `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
-	Test      bool            `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
-	LogLevel  string          `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
-	LogJSON   bool            `name:"log-json" help:"Write log lines as JSON."`
+	Config    kong.ConfigFlag   `help:"YAML file with flags of serve as keys, such as \"http: 127.0.0.1:8080\"." placeholder:"FILE"`
+	Data      string            `help:"Folder for everything that is kept." default:"./drover-data" type:"path" placeholder:"DIR"`
+	HTTP      string            `name:"http" help:"Address of the API; port 0 picks a free one; empty for none." default:"127.0.0.1:8080"`
+	MQTT      string            `name:"mqtt" help:"Address for devices without TLS; port 0 picks a free one; empty for none." default:"127.0.0.1:1883"`
+	HTTPS     string            `name:"https" help:"Address of the API with TLS; needs --tls-cert and --tls-key." placeholder:"ADDR"`
+	MQTTS     string            `name:"mqtts" help:"Address for devices with TLS; needs --tls-cert and --tls-key. Devices are not asked for certificates yet, so other than on loopback it needs --insecure." placeholder:"ADDR"`
+	TLSCert   string            `name:"tls-cert" help:"Certificate chain of the server, PEM." type:"path" placeholder:"FILE"`
+	TLSKey    string            `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE"`
+	Insecure  bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
+	Store     string            `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
+	Account   string            `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
+	Region    string            `help:"AWS region that the server plays." default:"us-east-1"`
+	Retention time.Duration     `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
+	Functions map[string]string `name:"function" help:"What answers for a function that custom authorizers and pre-provisioning hooks name by an ARN: an HTTP address. Can be given many times." placeholder:"ARN=URL"`
+	Limits    limitFlags        `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
+	LimitSet  string            `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
+	Test      bool              `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
+	LogLevel  string            `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
+	LogJSON   bool              `name:"log-json" help:"Write log lines as JSON."`
 }
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"drover/internal/auth"
+	"drover/internal/authorizer"
 	"drover/internal/broker"
 	"drover/internal/controlplane"
 	"drover/internal/dataplane"
@@ -161,9 +162,14 @@ func (s *server) assemble() (err error) {
 	if err != nil {
 		return err
 	}
+	functions, err := s.functions(metrics)
+	if err != nil {
+		return err
+	}
 	things := registry.New(registry.Config{
-		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Now: s.clock.now,
+		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Logger: s.log, Now: s.clock.now,
 	})
+	authorizers := authorizer.New(authorizer.Config{Registry: things, Functions: functions, Logger: s.log, Now: s.clock.now})
 	devices := dataplane.New(dataplane.Config{
 		Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
@@ -178,7 +184,7 @@ func (s *server) assemble() (err error) {
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
+		Jobs: s.engine, Registry: things, Authorizers: authorizers, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
 		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),

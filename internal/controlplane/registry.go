@@ -32,6 +32,27 @@ type Registry interface {
 	GroupsOfThing(context.Context, iot.ThingName, iot.Page) (groups []*iot.Group, next string, err error)
 	Members(ctx context.Context, group iot.GroupName, recursive bool, page iot.Page) (things []iot.ThingName, next string, err error)
 
+	CreateAuthorizer(context.Context, iot.NewAuthorizer) (*iot.Authorizer, error)
+	UpdateAuthorizer(context.Context, iot.AuthorizerUpdate) (*iot.Authorizer, error)
+	DeleteAuthorizer(ctx context.Context, name, actor string) error
+	Authorizer(ctx context.Context, name string) (*iot.Authorizer, error)
+	Authorizers(context.Context, iot.AuthorizerQuery, iot.Page) (authorizers []*iot.Authorizer, next string, err error)
+	DefaultAuthorizer(context.Context) (*iot.Authorizer, error)
+	SetDefaultAuthorizer(ctx context.Context, name, actor string) (*iot.Authorizer, error)
+	ClearDefaultAuthorizer(ctx context.Context, actor string) error
+
+	CreateProvisioningTemplate(context.Context, iot.NewProvisioningTemplate) (*iot.ProvisioningTemplate, error)
+	ProvisioningTemplate(ctx context.Context, name string) (*iot.ProvisioningTemplate, iot.ProvisioningVersion, error)
+	ProvisioningTemplates(context.Context, iot.Page) (templates []*iot.ProvisioningTemplate, next string, err error)
+	UpdateProvisioningTemplate(context.Context, iot.ProvisioningTemplateUpdate) error
+	DeleteProvisioningTemplate(ctx context.Context, name, actor string) error
+	CreateProvisioningVersion(ctx context.Context, name, body string, asDefault bool, actor string) (iot.ProvisioningVersion, error)
+	ProvisioningVersion(ctx context.Context, name string, id int64) (v iot.ProvisioningVersion, standard bool, err error)
+	ProvisioningVersions(ctx context.Context, name string) (versions []iot.ProvisioningVersion, standard int64, err error)
+	DeleteProvisioningVersion(ctx context.Context, name string, id int64, actor string) error
+	CreateClaim(ctx context.Context, template, actor string) (iot.Claim, iot.KeyPair, error)
+	RegisterThing(context.Context, iot.BodyRegistration) (iot.Registered, error)
+
 	Tag(context.Context, iot.Tagging) error
 	Untag(context.Context, iot.Untagging) error
 	Tags(ctx context.Context, arn string, page iot.Page) (tags []iot.Tag, next string, err error)
@@ -60,6 +81,11 @@ type Registry interface {
 	UpdateEventConfigurations(context.Context, iot.EventsUpdate) error
 
 	Import(context.Context, iot.Import) (iot.ImportResult, error)
+}
+
+// Authorizers asks custom authorizers.
+type Authorizers interface {
+	TestInvoke(context.Context, iot.AuthorizerTest) (iot.AuthorizerAnswer, error)
 }
 
 // defaultRegistryPage is the size of a page of things, types or groups that the request does

@@ -105,6 +105,9 @@ func checkSent(t *testing.T, path string, declaredType reflect.Type, sent any) {
 			checkSent(t, path+"."+jsonName(f), f.Type, object[jsonName(f)])
 		}
 	case reflect.Slice:
+		if typ.Elem().Kind() == reflect.Uint8 {
+			return // a blob is text
+		}
 		if list, _ := sent.([]any); len(list) == 1 {
 			checkSent(t, path+"[]", typ.Elem(), list[0])
 		} else {

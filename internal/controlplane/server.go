@@ -26,7 +26,9 @@ import (
 type Config struct {
 	Jobs     Jobs
 	Registry Registry
-	Realm    iot.Realm // of the ARNs in answers
+	// Authorizers tries custom authorizers out; nil: that is refused.
+	Authorizers Authorizers
+	Realm       iot.Realm // of the ARNs in answers
 	// Endpoints are what DescribeEndpoint answers.
 	Endpoints Endpoints
 	Now       func() time.Time // nil = time.Now
@@ -44,6 +46,7 @@ type Config struct {
 type Server struct {
 	jobs      Jobs
 	registry  Registry
+	asks      Authorizers
 	realm     iot.Realm
 	endpoints Endpoints
 	now       func() time.Time
@@ -57,6 +60,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		jobs:      cfg.Jobs,
 		registry:  cfg.Registry,
+		asks:      cfg.Authorizers,
 		realm:     cfg.Realm,
 		endpoints: cfg.Endpoints,
 		now:       cfg.Now,

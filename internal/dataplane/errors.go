@@ -40,6 +40,11 @@ var renderings = map[iot.Code]rendering{
 	iot.CertificateState:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.CertificateInvalid:  {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.CertificateConflict: {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.AccessDenied:        {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.InvalidToken:        {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.VersionsLimit:       {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.InvalidResponse:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.RegistrationFailure: {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.ResourceConflict:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.RegistrationCode:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 }

@@ -22,6 +22,11 @@ const (
 	CertificateState       Code = "CertificateState"       // legal request, wrong status of the certificate
 	CertificateInvalid     Code = "CertificateValidation"  // a certificate that does not hold
 	CertificateConflict    Code = "CertificateConflict"    // several CAs could have signed it
+	VersionsLimit          Code = "VersionsLimitExceeded"  // a resource has as many versions as it can have
+	InvalidResponse        Code = "InvalidResponse"        // a function of the operator's answered what it must not
+	RegistrationFailure    Code = "RegistrationFailure"    // a template cannot be carried out
+	AccessDenied           Code = "AccessDenied"           // not for this caller
+	InvalidToken           Code = "InvalidToken"           // an ownership token that proves nothing
 	ResourceConflict       Code = "ResourceConflict"       // something exists otherwise than it would be made
 	RegistrationCode       Code = "RegistrationCode"       // a verification certificate with another code
 	Unavailable            Code = "ServiceUnavailable"     // shutting down or overloaded: try again

@@ -81,6 +81,9 @@ const (
 	KindTemplate  = "jobtemplate"
 	KindCert      = "cert"   // named by a CertificateID
 	KindCACert    = "cacert" // named by a CertificateID
+
+	KindAuthorizer   = "authorizer"
+	KindProvisioning = "provisioningtemplate"
 )
 
 // ARN returns the ARN of the named resource.

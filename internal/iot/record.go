@@ -54,6 +54,16 @@ const (
 	CADeleted             Kind = "ca.deleted"
 	PrincipalAttached     Kind = "principal.attached"
 	PrincipalDetached     Kind = "principal.detached"
+
+	AuthorizerCreated Kind = "authorizer.created"
+	AuthorizerUpdated Kind = "authorizer.updated" // or made the default, or not any more
+	AuthorizerDeleted Kind = "authorizer.deleted"
+
+	ProvisioningCreated Kind = "provisioningtemplate.created"
+	ProvisioningUpdated Kind = "provisioningtemplate.updated" // its versions, too
+	ProvisioningDeleted Kind = "provisioningtemplate.deleted"
+	ClaimCreated        Kind = "claim.created"
+	Provisioned         Kind = "device.provisioned"
 )
 
 // Record is one line of the journal: a transition of a job or an execution, or a change

@@ -238,29 +238,34 @@ func (r *Registry) Attach(ctx context.Context, a iot.Attachment) error {
 		if err != nil {
 			return err
 		}
-		have, err := c.ThingPrincipal(thing.ID, id)
-		switch {
-		case err == nil && have.Exclusive == a.Exclusive:
-			return nil
-		case err == nil:
-			return iot.Errorf(iot.InvalidRequest, "The principal is attached to thing %s as the other thingPrincipalType; detach it first", a.Thing)
-		case !errors.Is(err, store.ErrNotFound):
-			return err
-		}
-		others, err := c.ThingsOfPrincipal(id, store.PrincipalQuery{Exclusive: !a.Exclusive}, "", 1)
-		if err != nil {
-			return err
-		}
-		if len(others) > 0 {
-			return iot.Errorf(iot.InvalidRequest, "The principal is attached to thing %s; an EXCLUSIVE_THING must be its only thing", others[0].Thing)
-		}
-		p := iot.ThingPrincipal{Thing: thing.Name, ThingID: thing.ID, Certificate: id, Exclusive: a.Exclusive}
-		if err := c.InsertThingPrincipal(p); err != nil {
-			return err
-		}
-		c.changed(r, cert)
-		return c.record(iot.PrincipalAttached, iot.PrincipalEvent{Thing: thing.Name, Certificate: id, Exclusive: a.Exclusive})
+		return r.attach(c, thing, cert, a.Exclusive)
 	})
+}
+
+// attach attaches a certificate to a thing. Errors as of Attach.
+func (r *Registry) attach(c *change, thing *iot.Thing, cert *iot.Certificate, exclusive bool) error {
+	have, err := c.ThingPrincipal(thing.ID, cert.ID)
+	switch {
+	case err == nil && have.Exclusive == exclusive:
+		return nil
+	case err == nil:
+		return iot.Errorf(iot.InvalidRequest, "The principal is attached to thing %s as the other thingPrincipalType; detach it first", thing.Name)
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	others, err := c.ThingsOfPrincipal(cert.ID, store.PrincipalQuery{Exclusive: !exclusive}, "", 1)
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		return iot.Errorf(iot.InvalidRequest, "The principal is attached to thing %s; an EXCLUSIVE_THING must be its only thing", others[0].Thing)
+	}
+	p := iot.ThingPrincipal{Thing: thing.Name, ThingID: thing.ID, Certificate: cert.ID, Exclusive: exclusive}
+	if err := c.InsertThingPrincipal(p); err != nil {
+		return err
+	}
+	c.changed(r, cert)
+	return c.record(iot.PrincipalAttached, iot.PrincipalEvent{Thing: thing.Name, Certificate: cert.ID, Exclusive: exclusive})
 }
 
 // Detach ends an attachment; one that is not there is no error. NotFound for the thing or the

@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"drover/internal/iot"
@@ -53,6 +54,7 @@ type Limits struct {
 	Children              int // direct, of a group: 100
 	Tags                  int // of a resource: 50
 	CAsPerSubject         int // CA certificates that have one subject: 10
+	Authorizers           int // custom authorizers: 10
 
 	// TypeDeletionWait is how long a thing type must have been deprecated before it can be
 	// deleted: 5 minutes. A negative duration is no wait.
@@ -71,6 +73,7 @@ func (l Limits) withDefaults() Limits {
 		Children:              cmp.Or(l.Children, 100),
 		Tags:                  cmp.Or(l.Tags, iot.MaxTags),
 		CAsPerSubject:         cmp.Or(l.CAsPerSubject, 10),
+		Authorizers:           cmp.Or(l.Authorizers, 10),
 		TypeDeletionWait:      cmp.Or(l.TypeDeletionWait, 5*time.Minute),
 	}
 }
@@ -91,6 +94,11 @@ type Identities interface {
 	CertificateChanged(id iot.CertificateID, alive bool)
 }
 
+// Functions calls functions of the operator: see package webhook.
+type Functions interface {
+	Call(ctx context.Context, function string, event any) ([]byte, error)
+}
+
 // Config says what a Registry works with. Store, Jobs and Realm are required.
 type Config struct {
 	Store      store.Store
@@ -98,6 +106,8 @@ type Config struct {
 	Realm      iot.Realm
 	Authority  Authority        // nil: no certificates can be made
 	Identities Identities       // nil: nobody remembers
+	Functions  Functions        // nil: pre-provisioning hooks refuse
+	Logger     *slog.Logger     // nil = slog.Default()
 	Now        func() time.Time // nil = time.Now
 	Limits     Limits
 }
@@ -109,6 +119,8 @@ type Registry struct {
 	realm      iot.Realm
 	authority  Authority
 	identities Identities
+	functions  Functions
+	log        *slog.Logger
 	now        func() time.Time
 	limits     Limits
 }
@@ -121,7 +133,7 @@ func New(cfg Config) *Registry {
 	}
 	return &Registry{
 		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities,
-		now: now, limits: cfg.Limits.withDefaults(),
+		functions: cfg.Functions, log: cmp.Or(cfg.Logger, slog.Default()), now: now, limits: cfg.Limits.withDefaults(),
 	}
 }
 

@@ -91,6 +91,12 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindCACert:
 		_, err = caByID(rd, iot.CertificateID(name))
 		return err
+	case iot.KindAuthorizer:
+		_, err = authorizerByName(rd, name)
+		return err
+	case iot.KindProvisioning:
+		_, err = provisioningByName(rd, name)
+		return err
 	case "billinggroup", "stream", "otaupdate", "package", "command", "fleetmetric", "policy", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)

@@ -32,31 +32,37 @@ func (r *Registry) CreateThing(ctx context.Context, n iot.NewThing) (thing *iot.
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		if n.Type != "" {
-			t, err := typeByName(c, n.Type)
-			if err != nil {
-				return err
-			}
-			if t.DeprecatedAt != 0 {
-				return errDeprecatedForNew(n.Type)
-			}
-		}
-		if err := r.checkThingAttributes(n.Name, n.Type, n.Attributes); err != nil {
-			return err
-		}
-		thing = &iot.Thing{Name: n.Name, UUID: uuid.NewString(), Type: n.Type, Attributes: n.Attributes, Version: 1, CreatedAt: c.now}
-		if err := c.InsertThings([]*iot.Thing{thing}); err != nil {
-			return err
-		}
-		if err := c.record(iot.ThingCreated, thingEvent(thing)); err != nil {
-			return err
-		}
-		return c.recordAssociation(thing, "", thing.Type)
+		thing, err = r.insertThing(c, n)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return thing, nil
+}
+
+// insertThing stores a thing that does not exist. Errors as of CreateThing.
+func (r *Registry) insertThing(c *change, n iot.NewThing) (*iot.Thing, error) {
+	if n.Type != "" {
+		t, err := typeByName(c, n.Type)
+		if err != nil {
+			return nil, err
+		}
+		if t.DeprecatedAt != 0 {
+			return nil, errDeprecatedForNew(n.Type)
+		}
+	}
+	if err := r.checkThingAttributes(n.Name, n.Type, n.Attributes); err != nil {
+		return nil, err
+	}
+	thing := &iot.Thing{Name: n.Name, UUID: uuid.NewString(), Type: n.Type, Attributes: n.Attributes, Version: 1, CreatedAt: c.now}
+	if err := c.InsertThings([]*iot.Thing{thing}); err != nil {
+		return nil, err
+	}
+	if err := c.record(iot.ThingCreated, thingEvent(thing)); err != nil {
+		return nil, err
+	}
+	return thing, c.recordAssociation(thing, "", thing.Type)
 }
 
 // UpdateThing changes the type and the attributes of a thing and raises its version, even
@@ -94,18 +100,23 @@ func (r *Registry) UpdateThing(ctx context.Context, u iot.ThingUpdate) error {
 			}
 			thing.Attributes = u.Attributes.Apply(thing.Attributes)
 		}
-		if err := r.checkThingAttributes(thing.Name, thing.Type, thing.Attributes); err != nil {
-			return err
-		}
-		thing.Version++
-		if err := c.SaveThings([]*iot.Thing{thing}); err != nil {
-			return err
-		}
-		if err := c.record(iot.ThingUpdated, thingEvent(thing)); err != nil {
-			return err
-		}
-		return c.recordAssociation(thing, former, thing.Type)
+		return r.saveThing(c, thing, former)
 	})
+}
+
+// saveThing stores a thing that has changed, which had the former type.
+func (r *Registry) saveThing(c *change, thing *iot.Thing, former string) error {
+	if err := r.checkThingAttributes(thing.Name, thing.Type, thing.Attributes); err != nil {
+		return err
+	}
+	thing.Version++
+	if err := c.SaveThings([]*iot.Thing{thing}); err != nil {
+		return err
+	}
+	if err := c.record(iot.ThingUpdated, thingEvent(thing)); err != nil {
+		return err
+	}
+	return c.recordAssociation(thing, former, thing.Type)
 }
 
 // DeleteThing forgets a thing; its pending executions and its memberships end. Deleting

@@ -53,6 +53,8 @@ type Reader interface {
 	ThingReader
 	GroupReader
 	CertificateReader
+	AuthorizerReader
+	ProvisioningReader
 	TagReader
 	JournalReader
 }
@@ -67,6 +69,8 @@ type Tx interface {
 	ThingWriter
 	GroupWriter
 	CertificateWriter
+	AuthorizerWriter
+	ProvisioningWriter
 	TagWriter
 	JournalWriter
 
@@ -383,6 +387,67 @@ type CertificateWriter interface {
 	InsertThingPrincipal(p iot.ThingPrincipal) error
 	// DeleteThingPrincipal ends an attachment and reports whether there was one.
 	DeleteThingPrincipal(thing int64, id iot.CertificateID) (bool, error)
+}
+
+// AuthorizerReader reads custom authorizers, of which there are few.
+type AuthorizerReader interface {
+	// AuthorizerByName finds an authorizer. ErrNotFound.
+	AuthorizerByName(name string) (*iot.Authorizer, error)
+	// Authorizers returns all of them, by Seq.
+	Authorizers() ([]*iot.Authorizer, error)
+	// DefaultAuthorizer returns the name of the default one. ErrNotFound.
+	DefaultAuthorizer() (string, error)
+}
+
+// AuthorizerWriter changes custom authorizers.
+type AuthorizerWriter interface {
+	// InsertAuthorizer stores a new authorizer and sets its Seq. ErrExists.
+	InsertAuthorizer(a *iot.Authorizer) error
+	// SaveAuthorizer stores what can change in an authorizer. ErrNotFound.
+	SaveAuthorizer(a *iot.Authorizer) error
+	// DeleteAuthorizer forgets an authorizer.
+	DeleteAuthorizer(a *iot.Authorizer) error
+	// SaveDefaultAuthorizer stores the name of the default one, "" for none.
+	SaveDefaultAuthorizer(name string) error
+}
+
+// ProvisioningReader reads provisioning templates, and what is known of devices that are being
+// provisioned.
+type ProvisioningReader interface {
+	// ProvisioningTemplate finds a template. ErrNotFound.
+	ProvisioningTemplate(name string) (*iot.ProvisioningTemplate, error)
+	// ProvisioningTemplates lists by name.
+	ProvisioningTemplates(after string, limit int) ([]*iot.ProvisioningTemplate, error)
+	// ProvisioningVersion finds a version of a template. ErrNotFound.
+	ProvisioningVersion(template string, id int64) (iot.ProvisioningVersion, error)
+	// ProvisioningVersions returns the few versions of a template, by ID, without their bodies.
+	ProvisioningVersions(template string) ([]iot.ProvisioningVersion, error)
+	// Ownership finds what a token proves, by its hash. ErrNotFound.
+	Ownership(hash string) (iot.Ownership, error)
+	// ExpiredOwnerships returns some that expired not after now, the first to expire first.
+	ExpiredOwnerships(now iot.Time, limit int) ([]iot.Ownership, error)
+	// Claim finds the claim that a certificate is. ErrNotFound.
+	Claim(id iot.CertificateID) (iot.Claim, error)
+}
+
+// ProvisioningWriter changes provisioning templates and the like.
+type ProvisioningWriter interface {
+	// InsertProvisioningTemplate stores a new template. ErrExists.
+	InsertProvisioningTemplate(t *iot.ProvisioningTemplate) error
+	// SaveProvisioningTemplate stores what can change in a template. ErrNotFound.
+	SaveProvisioningTemplate(t *iot.ProvisioningTemplate) error
+	// DeleteProvisioningTemplate forgets a template and its versions.
+	DeleteProvisioningTemplate(name string) error
+	// InsertProvisioningVersion stores a new version. ErrExists.
+	InsertProvisioningVersion(v iot.ProvisioningVersion) error
+	// DeleteProvisioningVersion forgets a version.
+	DeleteProvisioningVersion(template string, id int64) error
+	// InsertOwnership stores what a token proves.
+	InsertOwnership(o iot.Ownership) error
+	// DeleteOwnership forgets a token and reports whether it was known.
+	DeleteOwnership(hash string) (bool, error)
+	// InsertClaim stores a claim, and forgets those that expired before it was made.
+	InsertClaim(c iot.Claim, now iot.Time) error
 }
 
 // TagReader reads tags and the event configuration.

@@ -117,12 +117,15 @@ func (r reader) CACertificates(q store.CAQuery, after int64, limit int) ([]*iot.
 }
 
 // RegistrationCode implements store.CertificateReader.
-func (r reader) RegistrationCode() (code string, err error) {
+func (r reader) RegistrationCode() (string, error) { return r.setting(registrationCode) }
+
+// setting reads one of the few texts that there is one of. store.ErrNotFound.
+func (r reader) setting(name string) (value string, err error) {
 	err = r.c.one(`SELECT value FROM settings WHERE name = $1`, func(row *row) error {
-		code = row.text()
+		value = row.text()
 		return nil
-	}, registrationCode)
-	return code, err
+	}, name)
+	return value, err
 }
 
 func scanPrincipal(r *row) iot.ThingPrincipal {
@@ -241,13 +244,15 @@ func (t *tx) DeleteCACertificate(c *iot.CACertificate) error {
 }
 
 // SaveRegistrationCode implements store.CertificateWriter.
-func (t *tx) SaveRegistrationCode(code string) error {
-	if code == "" {
-		_, err := t.exec(`DELETE FROM settings WHERE name = $1`, registrationCode)
+func (t *tx) SaveRegistrationCode(code string) error { return t.saveSetting(registrationCode, code) }
+
+// saveSetting stores a text that there is one of; the empty one takes it away.
+func (t *tx) saveSetting(name, value string) error {
+	if value == "" {
+		_, err := t.exec(`DELETE FROM settings WHERE name = $1`, name)
 		return err
 	}
-	_, err := t.exec(`INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-		registrationCode, code)
+	_, err := t.exec(`INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
 	return err
 }
 

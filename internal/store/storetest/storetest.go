@@ -32,6 +32,8 @@ func Run(t *testing.T, open Open) {
 		{"Things", things},
 		{"Groups", groups},
 		{"Certificates", certificates},
+		{"Authorizers", authorizers},
+		{"Provisioning", provisioning},
 		{"Tags", tags},
 	} {
 		t.Run(area.name, func(t *testing.T) {
