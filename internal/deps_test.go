@@ -29,7 +29,7 @@ var packages = map[string]struct {
 	"cmd/drover":               {imports: anything},
 	"conformance":              {tests: "internal/envtest"}, // a black box: knows nothing of our code
 	"internal":                 {},
-	"internal/auth":            {imports: "internal/iot"},
+	"internal/auth":            {imports: "internal/iot internal/pki"},
 	"internal/authorizer":      {imports: "internal/iot internal/webhook"},
 	"internal/broker":          {},
 	"internal/controlplane":    {imports: "internal/iot internal/wire internal/auth", tests: anything},
@@ -37,6 +37,7 @@ var packages = map[string]struct {
 	"internal/engine":          {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
 	"internal/envtest":         {},
 	"internal/fleetsim":        {},
+	"internal/gate":            {imports: "internal/auth internal/iot internal/pki"},
 	"internal/iot":             {},
 	"internal/pki":             {imports: "internal/iot"},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},

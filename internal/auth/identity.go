@@ -1,13 +1,27 @@
 package auth
 
-import "context"
+import (
+	"context"
 
-// Principal is who signed a request.
+	"drover/internal/iot"
+)
+
+// Principal is who sends a request: the owner of a key, or the holder of a certificate.
 type Principal struct {
 	AccessKeyID string
+	Certificate iot.CertificateID
 }
 
-// Identity is what a verified signature says: who, for which service, in which region.
+// Actor names the principal in the journal.
+func (p Principal) Actor() string {
+	if p.Certificate != "" {
+		return "cert:" + string(p.Certificate)
+	}
+	return "key:" + p.AccessKeyID
+}
+
+// Identity is what a verified signature says: who, for which service, in which region. The
+// holder of a certificate signs nothing: service and region are empty then.
 type Identity struct {
 	Principal Principal
 	Service   string // signing name in the credential scope: iot, execute-api, iot-jobs-data, iotdata

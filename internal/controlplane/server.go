@@ -83,7 +83,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.service.S
 // actor names who asks, for the journal.
 func actor(ctx context.Context) string {
 	if id, ok := auth.IdentityFrom(ctx); ok {
-		return "key:" + id.Principal.AccessKeyID
+		return id.Principal.Actor()
 	}
 	return "anonymous"
 }

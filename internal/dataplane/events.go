@@ -22,7 +22,7 @@ func (p *Publisher) publishEvent(r *iot.Record) {
 		return
 	}
 	k, ok := eventKinds[r.Kind]
-	if !ok || !p.isEnabled(k.configuration) {
+	if !ok || k.configuration != always && !p.isEnabled(k.configuration) {
 		return
 	}
 	topic, event, err := k.make(p.realm, r)
@@ -69,6 +69,9 @@ type newID struct{}
 // MarshalText implements encoding.TextMarshaler.
 func (newID) MarshalText() ([]byte, error) { return []byte(uuid.NewString()), nil }
 
+// always is the configuration of events that cannot be switched off.
+const always iot.EventType = ""
+
 // eventKind says which switch a kind of record has and how its event is made. The topic is
 // what follows $aws/events/; a nil event says that there is none.
 type eventKind struct {
@@ -108,6 +111,8 @@ var eventKinds = map[iot.Kind]eventKind{
 
 	iot.MemberAdded: {"THING_GROUP_MEMBERSHIP", registryEvent("ADDED", memberEvent)},
 	iot.MemberGone:  {"THING_GROUP_MEMBERSHIP", registryEvent("REMOVED", memberEvent)},
+
+	iot.CertificateIntroduced: {always, introductionEvent},
 }
 
 // jobDetails is jobProcessDetails as events have it.
@@ -328,4 +333,21 @@ func orEmptyMap[M ~map[string]string](m M) M {
 		return M{}
 	}
 	return m
+}
+
+// introductionEvent makes the event of a certificate that came by itself and waits for its
+// activation (identity spec §4.9). One of the two times is text.
+func introductionEvent(realm iot.Realm, r *iot.Record) (string, any, error) {
+	var c iot.CertificateEvent
+	if err := json.Unmarshal(r.Data, &c); err != nil {
+		return "", nil, fmt.Errorf("read the data of a certificate's record: %w", err)
+	}
+	return "certificates/registered/" + string(c.CA), struct {
+		ID           iot.CertificateID     `json:"certificateId"`
+		CA           iot.CertificateID     `json:"caCertificateId"`
+		Timestamp    iot.Time              `json:"timestamp"`
+		Status       iot.CertificateStatus `json:"certificateStatus"`
+		Account      string                `json:"awsAccountId"`
+		RegisteredAt iot.Time              `json:"certificateRegistrationTimestamp,string"`
+	}{c.ID, c.CA, r.At, c.Status, realm.Account, c.RegisteredAt}, nil
 }

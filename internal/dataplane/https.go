@@ -189,7 +189,7 @@ func (h *Handler) update(ctx context.Context, in *updateRequest) (*updateRespons
 func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, error) {
 	r.Actor = "thing:" + string(r.Thing)
 	if id, ok := auth.IdentityFrom(ctx); ok {
-		r.Actor = "key:" + id.Principal.AccessKeyID
+		r.Actor = id.Principal.Actor()
 	}
 	if err := h.admit(r.Op); err != nil {
 		return nil, err

@@ -228,3 +228,46 @@ type PrincipalEvent struct {
 	Certificate CertificateID `json:"certificate"`
 	Exclusive   bool          `json:"exclusive,omitempty"`
 }
+
+// Holder is what is known of who presents a registered certificate.
+type Holder struct {
+	ID        CertificateID
+	PEM       string
+	Status    CertificateStatus
+	Mode      CertificateMode
+	NotBefore Time
+	NotAfter  Time
+	Things    []ThingPrincipal // that it is attached to, by name; at most MaxHolderThings
+}
+
+// MaxHolderThings is how many attachments count for what a certificate may do: none beyond.
+const MaxHolderThings = 1000
+
+// Admissible says why the holder cannot connect at a time, nil if it can.
+func (h *Holder) Admissible(now Time) error {
+	switch {
+	case h.Status != CertificateActive:
+		return Errorf(CertificateState, "certificate %s is %s", h.ID, h.Status)
+	case now < h.NotBefore:
+		return Errorf(CertificateState, "certificate %s is not yet valid", h.ID)
+	case now > h.NotAfter:
+		return Errorf(CertificateState, "certificate %s has expired", h.ID)
+	}
+	return nil
+}
+
+// Attached reports whether the certificate is attached to the thing.
+func (h *Holder) Attached(name ThingName) bool {
+	_, found := slices.BinarySearchFunc(h.Things, name, func(p ThingPrincipal, n ThingName) int {
+		return strings.Compare(string(p.Thing), string(n))
+	})
+	return found
+}
+
+// Exclusive returns the one thing that the certificate is for, if it is for one alone.
+func (h *Holder) Exclusive() (ThingName, bool) {
+	if len(h.Things) == 1 && h.Things[0].Exclusive {
+		return h.Things[0].Thing, true
+	}
+	return "", false
+}

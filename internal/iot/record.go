@@ -73,7 +73,7 @@ type Record struct {
 	ID    int64 // position in the journal, set by the store
 	At    Time
 	Kind  Kind
-	Actor string // who did it: "thing:NAME", "key:AKIA…", or "drover" for the service itself
+	Actor string // who did it: "thing:NAME", "key:AKIA…", "cert:ID", or "drover" for the service itself
 
 	// Execution is set for the two kinds of an execution: as it is after the change, or
 	// as it was before its deletion.

@@ -113,8 +113,9 @@ func newState(now time.Time, before *state) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A name of its own: who looks for an issuer goes by names.
 	template := &x509.Certificate{
-		Subject:               pkix.Name{Organization: []string{"drover"}, CommonName: "drover root " + now.UTC().Format("2006-01-02 15:04:05")},
+		Subject:               pkix.Name{Organization: []string{"drover"}, CommonName: "drover root " + rand.Text()[:8]},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              Expiry,
 		IsCA:                  true,
