@@ -1,0 +1,326 @@
+// Package gate is the doors of the server that speak TLS. A Gate performs the handshakes of one
+// address, asks for client certificates where a protocol needs them, and hands each connection
+// to who speaks its protocol, which the client names by ALPN (identity spec §1.3).
+//
+//	accept ── half open ── ClientHello: server name, ALPN ── handshake ── certificate ── Conn
+//	             │                    │                         │            │
+//	     the oldest makes room   unrecognized_name,        bad_certificate   closed: registered
+//	     when there are many     no_application_protocol                     just now, or changed
+//
+// Nobody waits for anybody: each connection has a goroutine until its handshake has ended, and a
+// limited time for it.
+package gate
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"drover/internal/auth"
+	"drover/internal/iot"
+	"drover/internal/pki"
+)
+
+// The protocols that a client can name (identity spec §1.3).
+const (
+	MQTTCertificate = "x-amzn-mqtt-ca" // MQTT, the client has a certificate
+	MQTTPassword    = "mqtt"           // MQTT, it shows who it is by what it sends
+	HTTPCertificate = "x-amzn-http-ca" // HTTPS for devices that have a certificate
+	HTTP            = "http/1.1"
+)
+
+// Route is what becomes of connections of a protocol.
+type Route struct {
+	Certificate bool      // the client must show one
+	To          *Listener // who gets the connection
+}
+
+// Config says what a Gate does. Routes and Certificates are required, and Devices for routes
+// that need a certificate.
+type Config struct {
+	// Routes is by the protocol that the client names; "", which must be there, is for clients
+	// that name none. If it is the only route, names that clients send all the same are ignored.
+	Routes       map[string]Route
+	Certificates Certificates
+	Devices      *auth.Devices
+	RequireName  bool // refuse clients that do not name the server
+
+	Handshake time.Duration // how long a client may take; default 10 s
+	HalfOpen  int           // how many handshakes at once; the oldest makes room for the next. Default 2,000
+
+	Logger *slog.Logger // nil = slog.Default()
+}
+
+// Certificates is what a server shows.
+type Certificates interface {
+	// Certificate returns the current certificate. Its Leaf is set.
+	Certificate() (*tls.Certificate, error)
+}
+
+// Gate performs the handshakes of an address.
+type Gate struct {
+	cfg     Config
+	configs map[string]*tls.Config // by protocol
+
+	handshakes sync.WaitGroup
+	mu         sync.Mutex
+	halfOpen   []net.Conn // the oldest first; nil where one has left
+	open       int        // in halfOpen
+	closed     bool
+	live       *Live
+}
+
+// New returns a Gate. Connections that are through are noted in live until they end.
+func New(cfg Config, live *Live) *Gate {
+	cfg.Handshake = cmp.Or(cfg.Handshake, 10*time.Second)
+	cfg.HalfOpen = cmp.Or(cfg.HalfOpen, 2000)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	g := &Gate{cfg: cfg, configs: make(map[string]*tls.Config), live: live}
+	for protocol, route := range cfg.Routes {
+		g.configs[protocol] = g.config(protocol, route)
+	}
+	return g
+}
+
+// suites are those of TLS 1.2; those of 1.3 are Go's (identity spec §1.4).
+var suites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+// config is what a handshake for a protocol goes by.
+func (g *Gate) config(protocol string, route Route) *tls.Config {
+	c := &tls.Config{
+		MinVersion:             tls.VersionTLS12,
+		CipherSuites:           suites,
+		SessionTicketsDisabled: true, // as with AWS; a resumed session would show an old certificate
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return g.cfg.Certificates.Certificate()
+		},
+	}
+	if protocol != "" {
+		c.NextProtos = []string{protocol}
+	}
+	if route.Certificate {
+		// Any issuer will do: a registered certificate is known by itself. Who it is and whether
+		// it may come in is decided by Devices.
+		c.ClientAuth = tls.RequireAnyClientCert
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Handshake)
+			defer cancel()
+			return g.cfg.Devices.Check(ctx, state)
+		}
+	}
+	return c
+}
+
+// nobody is for server names that are not ours: a handshake without a certificate ends with the
+// alert unrecognized_name.
+var nobody = &tls.Config{MinVersion: tls.VersionTLS12}
+
+var errNoName = errors.New("the client does not name the server")
+
+// route chooses by what the client says first.
+func (g *Gate) route(hello *tls.ClientHelloInfo) (protocol string, config *tls.Config, err error) {
+	if hello.ServerName == "" && g.cfg.RequireName {
+		return "", nil, errNoName
+	}
+	if hello.ServerName != "" {
+		cert, err := g.cfg.Certificates.Certificate()
+		if err != nil {
+			return "", nil, err
+		}
+		if cert.Leaf.VerifyHostname(hello.ServerName) != nil {
+			return "", nobody, nil
+		}
+	}
+	for _, name := range []string{MQTTCertificate, HTTPCertificate, MQTTPassword, HTTP} {
+		if config := g.configs[name]; config != nil && slices.Contains(hello.SupportedProtos, name) {
+			return name, config, nil
+		}
+	}
+	if len(hello.SupportedProtos) > 0 && len(g.configs) > 1 {
+		// None that we know: with any of ours the handshake ends with no_application_protocol.
+		return "", g.refusal(), nil
+	}
+	return "", g.configs[""], nil
+}
+
+// refusal is a config whose protocols no client names.
+func (g *Gate) refusal() *tls.Config {
+	c := g.configs[""].Clone()
+	c.NextProtos = []string{HTTP}
+	return c
+}
+
+// Serve accepts connections on l until it is closed, and returns when the last handshake has
+// ended. It returns nil after Close, otherwise why l failed.
+func (g *Gate) Serve(l net.Listener) error {
+	defer g.handshakes.Wait()
+	wait := 5 * time.Millisecond
+	for {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 5 * time.Millisecond
+		case errors.Is(err, net.ErrClosed):
+			return g.ended(err)
+		default:
+			// Out of file descriptors, or a connection that has gone: nothing that ends a server.
+			g.cfg.Logger.Warn("connection not accepted", "addr", l.Addr(), "err", err, "retry", wait)
+			time.Sleep(wait) // not for long, and nothing to do meanwhile
+			wait = min(2*wait, time.Second)
+			continue
+		}
+		if !g.enter(conn) {
+			continue
+		}
+		g.handshakes.Go(func() {
+			if c, to := g.shake(conn); c != nil {
+				to.hand(c)
+			}
+		})
+	}
+}
+
+func (g *Gate) ended(err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil
+	}
+	return err
+}
+
+// Close ends the handshakes that are going on. The listener is closed by its owner, after.
+func (g *Gate) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	for _, c := range g.halfOpen {
+		if c != nil {
+			_ = c.Close() // its handshake tells
+		}
+	}
+}
+
+// enter notes a connection as half open, and reports whether there is a Gate still.
+func (g *Gate) enter(conn net.Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		_ = conn.Close() // nothing has been said on it
+		return false
+	}
+	for g.open >= g.cfg.HalfOpen {
+		// A client that means it is through in a moment: the oldest is the one to give up.
+		if old := g.halfOpen[0]; old != nil {
+			_ = old.Close() // its handshake tells
+			g.open--
+		}
+		g.halfOpen = g.halfOpen[1:]
+	}
+	g.halfOpen = append(g.halfOpen, conn)
+	g.open++
+	return true
+}
+
+// leave takes a connection out of the half open ones.
+func (g *Gate) leave(conn net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.Index(g.halfOpen, conn); i >= 0 {
+		g.halfOpen[i] = nil
+		g.open--
+	}
+	for len(g.halfOpen) > 0 && g.halfOpen[0] == nil {
+		g.halfOpen = g.halfOpen[1:]
+	}
+}
+
+// shake performs a handshake. It returns nil if nothing came of it.
+func (g *Gate) shake(raw net.Conn) (*Conn, *Listener) {
+	defer g.leave(raw)
+	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Handshake)
+	defer cancel()
+	protocol := ""
+	conn := tls.Server(raw, &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (config *tls.Config, err error) {
+			protocol, config, err = g.route(hello)
+			return config, err
+		},
+	})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		g.cfg.Logger.Debug("handshake failed", "remote", raw.RemoteAddr(), "err", err)
+		_ = raw.Close() // the failure has been told
+		return nil, nil
+	}
+	route := g.cfg.Routes[protocol]
+	c := &Conn{Conn: conn, live: g.live}
+	if route.Certificate {
+		if err := g.admit(ctx, c, conn.ConnectionState()); err != nil {
+			g.cfg.Logger.Debug("client refused", "remote", raw.RemoteAddr(), "err", err)
+			_ = c.Close() // the refusal has been told
+			return nil, nil
+		}
+	}
+	return c, route.To
+}
+
+// admit finds out who is at the other end. The connection is noted first: a certificate that
+// changes at this moment is found either here or there.
+func (g *Gate) admit(ctx context.Context, c *Conn, state tls.ConnectionState) error {
+	c.certificate = state.PeerCertificates[0]
+	c.id = pki.ID(c.certificate)
+	g.live.add(c)
+	_, err := g.cfg.Devices.Admit(ctx, state)
+	return err
+}
+
+// Live is the connections of clients that showed a certificate.
+type Live struct {
+	mu    sync.Mutex
+	conns map[iot.CertificateID]map[*Conn]struct{}
+}
+
+// NewLive returns a Live without connections.
+func NewLive() *Live { return &Live{conns: make(map[iot.CertificateID]map[*Conn]struct{})} }
+
+func (l *Live) add(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns[c.id] == nil {
+		l.conns[c.id] = make(map[*Conn]struct{}, 1)
+	}
+	l.conns[c.id][c] = struct{}{}
+}
+
+func (l *Live) remove(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns[c.id], c)
+	if len(l.conns[c.id]) == 0 {
+		delete(l.conns, c.id)
+	}
+}
+
+// Drop ends the connections of a certificate. It does not wait.
+func (l *Live) Drop(id iot.CertificateID) {
+	l.mu.Lock()
+	conns := make([]*Conn, 0, len(l.conns[id]))
+	for c := range l.conns[id] {
+		conns = append(conns, c)
+	}
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.drop()
+	}
+}
