@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -62,8 +63,13 @@ type client3 struct {
 }
 
 func connect3(addr, id string, box *mailbox) (mqttClient, error) {
+	return connect3On(func() (net.Conn, error) { return net.DialTimeout("tcp", addr, patience) }, id, box)
+}
+
+func connect3On(dial func() (net.Conn, error), id string, box *mailbox) (mqttClient, error) {
 	handle := func(_ paho3.Client, m paho3.Message) { box.put(m.Topic(), m.Payload()) }
-	c := client3{mailbox: box, Client: paho3.NewClient(paho3.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetProtocolVersion(4).
+	c := client3{mailbox: box, Client: paho3.NewClient(paho3.NewClientOptions().AddBroker("tcp://server").
+		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) { return dial() }).SetClientID(id).SetProtocolVersion(4).
 		SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetDefaultPublishHandler(handle).
 		SetConnectionLostHandler(func(_ paho3.Client, err error) { box.lose(err) }))}
 	return c, c.settled(c.Connect())
@@ -110,6 +116,10 @@ func connect5(ctx context.Context, addr, id string, box *mailbox) (mqttClient, e
 	if err != nil {
 		return nil, err
 	}
+	return connect5On(ctx, conn, id, box)
+}
+
+func connect5On(ctx context.Context, conn net.Conn, id string, box *mailbox) (mqttClient, error) {
 	// Requests that are on their way end with the connection; paho alone does not end them.
 	ctx, cancel := context.WithCancel(ctx)
 	lost := func(err error) { box.lose(err); cancel() }
@@ -122,7 +132,8 @@ func connect5(ctx context.Context, addr, id string, box *mailbox) (mqttClient, e
 		OnClientError:      lost,
 		OnServerDisconnect: func(p *paho5.Disconnect) { lost(fmt.Errorf("disconnected by the server: %#x", p.ReasonCode)) },
 	})}
-	if _, err = c.Connect(ctx, &paho5.Connect{ClientID: id, KeepAlive: 60, CleanStart: true}); err != nil {
+	_, err := c.Connect(ctx, &paho5.Connect{ClientID: id, KeepAlive: 60, CleanStart: true})
+	if err != nil {
 		lost(err)
 	}
 	return c, err

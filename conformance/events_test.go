@@ -178,11 +178,25 @@ func TestS205EventTypesAreSetOneByOne(t *testing.T) {
 
 func TestS206DescribeEndpoint(t *testing.T) {
 	f := newFleet(t)
-	for kind, url := range map[string]string{"iot:Jobs": f.http, "iot:Data-ATS": f.mqtt} {
-		out, err := f.api.DescribeEndpoint(f.ctx, &iot.DescribeEndpointInput{EndpointType: &kind})
+	plain := fleetOn(t, ownServer(t))
+	for _, c := range []struct {
+		f                *fleet
+		kind, url, named string
+	}{
+		{plain, "iot:Jobs", plain.http, ""},
+		{plain, "iot:Data-ATS", plain.mqtt, ""},
+		// With TLS it is the listener for certificates, by the name of the server.
+		{f, "iot:Jobs", f.deviceHTTPS, serverName},
+		{f, "iot:Data-ATS", f.mqtts, serverName},
+	} {
+		out, err := c.f.api.DescribeEndpoint(f.ctx, &iot.DescribeEndpointInput{EndpointType: &c.kind})
 		f.must(err)
-		if _, address, _ := strings.Cut(url, "://"); *endpointFlag == "" && aws.ToString(out.EndpointAddress) != address {
-			t.Errorf("%s: %s, want %s", kind, aws.ToString(out.EndpointAddress), address)
+		want := address(c.url)
+		if _, port, _ := strings.Cut(want, ":"); c.named != "" {
+			want = c.named + ":" + port
+		}
+		if *endpointFlag == "" && aws.ToString(out.EndpointAddress) != want {
+			t.Errorf("%s: %s, want %s", c.kind, aws.ToString(out.EndpointAddress), want)
 		}
 	}
 	thing := f.thing("t")

@@ -34,6 +34,9 @@ const patience = 20 * time.Second
 // server is a server under test.
 type server struct {
 	http, mqtt      string
+	mqtts           string // with client certificates
+	deviceHTTPS     string // with client certificates
+	alpn            string // everything, by ALPN
 	account, region string
 	key, secret     string
 	data            string // data folder of a drover of ours, "" of a foreign server
@@ -61,6 +64,12 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// tlsFlags are what the shared server speaks TLS with.
+var tlsFlags = []string{"--tls", "--tls-name", serverName, "--mqtts", "127.0.0.1:0", "--device-https", "127.0.0.1:0", "--alpn", "127.0.0.1:0"}
+
+// serverName is a name that the certificate of the shared server has.
+const serverName = "drover.test"
+
 // shared is the server of all tests that do not mind each other.
 var shared = sync.OnceValues(func() (*server, error) {
 	if *endpointFlag != "" {
@@ -71,7 +80,7 @@ var shared = sync.OnceValues(func() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	running, err = start(filepath.Join(dir, "data"))
+	running, err = start(filepath.Join(dir, "data"), tlsFlags...)
 	return running, err
 })
 
@@ -120,11 +129,14 @@ func start(data string, flags ...string) (*server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the server did not get ready: %w", err), cmd.Wait())
 	}
-	var at struct{ HTTP, MQTT string }
+	var at struct{ HTTP, MQTT, MQTTS, DeviceHTTPS, ALPN string }
 	if err := json.Unmarshal([]byte(line), &at); err != nil {
 		return nil, fmt.Errorf("first line %q: %w", line, err)
 	}
-	s := &server{http: at.HTTP, mqtt: at.MQTT, account: "123456789012", region: "us-east-1", data: data, process: cmd}
+	s := &server{
+		http: at.HTTP, mqtt: at.MQTT, mqtts: at.MQTTS, deviceHTTPS: at.DeviceHTTPS, alpn: at.ALPN,
+		account: "123456789012", region: "us-east-1", data: data, process: cmd,
+	}
 	s.key, s.secret, err = readKey(filepath.Join(data, "credentials"))
 	return s, err
 }

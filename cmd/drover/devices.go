@@ -7,6 +7,7 @@ import (
 
 	"drover/internal/broker"
 	"drover/internal/dataplane"
+	"drover/internal/gate"
 )
 
 // The data plane and the broker do not know each other; here each is shown to the other
@@ -18,7 +19,12 @@ type brokerHandler struct {
 	publisher *dataplane.Publisher
 }
 
-func (h *brokerHandler) Connected(c *broker.Client) { h.publisher.Connected(connection(c)) }
+func (h *brokerHandler) Connected(c *broker.Client) {
+	if conn, ok := c.Conn().(*gate.Conn); ok {
+		conn.OnDrop(c.Disconnect)
+	}
+	h.publisher.Connected(connection(c))
+}
 
 func (h *brokerHandler) Disconnected(c *broker.Client, reason broker.DisconnectReason) {
 	h.publisher.Disconnected(connection(c), string(reason))
@@ -60,8 +66,12 @@ func connection(c *broker.Client) dataplane.Connection {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		address = host
 	}
-	// Devices are not authenticated yet: the client id is all there is to say of them.
-	return dataplane.Connection{ClientID: c.ID(), Session: c.SessionID(), Principal: c.ID(), Address: address}
+	// Without a certificate the client id is all there is to say of a device.
+	principal := c.ID()
+	if conn, ok := c.Conn().(*gate.Conn); ok && conn.CertificateID() != "" {
+		principal = string(conn.CertificateID())
+	}
+	return dataplane.Connection{ClientID: c.ID(), Session: c.SessionID(), Principal: principal, Address: address}
 }
 
 // brokerSide is the broker as the data plane sees it.

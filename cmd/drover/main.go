@@ -21,6 +21,7 @@ type cli struct {
 	Fleet    fleetCmd    `cmd:"" help:"Run simulated devices against a server."`
 	Rehearse rehearseCmd `cmd:"" help:"Run a job on a simulated fleet under a virtual clock: how long it takes, when it aborts, how many devices are hit by then."`
 	Import   importCmd   `cmd:"" help:"Register things in bulk from a file of JSON lines."`
+	CA       caCmd       `cmd:"" name:"ca" help:"Drover's own certificate authority: print its root, sign, rotate."`
 	Env      envCmd      `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

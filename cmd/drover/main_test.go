@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,6 +87,8 @@ func TestServeRefuses(t *testing.T) {
 		"postgres":      {[]string{"--store", "postgres://localhost/x"}, "not supported yet"},
 		"store":         {[]string{"--store", "files"}, "is not a store"},
 		"TLS":           {[]string{"--https", "127.0.0.1:0"}, "--tls-cert"},
+		"two ways":      {[]string{"--tls", "--tls-cert", "x", "--tls-key", "y"}, "either made or given"},
+		"half a pair":   {[]string{"--https", "127.0.0.1:0", "--tls-cert", "x"}, "without the other"},
 		"no address":    {[]string{"--http", ""}, "needs an address"},
 		"retention":     {[]string{"--retention", "1s"}, "--retention"},
 		"address":       {[]string{"--http", "nonsense"}, "--http"},
@@ -98,6 +105,49 @@ func TestServeRefuses(t *testing.T) {
 		if _, err := os.Stat(data); err == nil {
 			t.Errorf("%s: the data folder was made", name)
 		}
+	}
+}
+
+func TestCA(t *testing.T) {
+	data := t.TempDir()
+	if exit, _, errs := command(t, "ca", "--data", data); exit == 0 || !strings.Contains(errs, "no certificate authority") {
+		t.Errorf("an empty folder: %d %q", exit, errs)
+	}
+	if exit, _, errs := command(t, "ca", "rotate", "--data", filepath.Join(data, "typing-error")); exit == 0 || !strings.Contains(errs, "--data") {
+		t.Errorf("no folder: %d %q", exit, errs)
+	}
+	for n := range 2 {
+		if exit, _, errs := command(t, "ca", "rotate", "--data", data); exit != 0 {
+			t.Fatalf("rotate: %d %q", exit, errs)
+		}
+		exit, out, errs := command(t, "ca", "--data", data)
+		kept, err := os.ReadFile(filepath.Join(data, "ca.pem"))
+		// The first rotation makes a root, and then another.
+		if exit != 0 || err != nil || strings.Count(out, "BEGIN CERTIFICATE") != n+2 || out != string(kept) {
+			t.Errorf("%d: %d %q %q, ca.pem has %q (%v)", n, exit, out, errs, kept, err)
+		}
+	}
+
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"hook.test"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr := file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})))
+	exit, out, errs := command(t, "ca", "sign", "--server", "--data", data, csr)
+	block, links := pem.Decode([]byte(out))
+	if exit != 0 || block == nil {
+		t.Fatalf("sign: %d %q %q", exit, out, errs)
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || c.VerifyHostname("hook.test") != nil || strings.Count(string(links), "BEGIN CERTIFICATE") != 2 {
+		t.Errorf("signed %v (%v), behind it %q", c, err, links)
+	}
+	if exit, _, errs := command(t, "ca", "sign", "--data", data, csr); exit == 0 || !strings.Contains(errs, "no server runs") {
+		t.Errorf("sign for a device without a server: %d %q", exit, errs)
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 	"drover/internal/controlplane"
 	"drover/internal/dataplane"
 	"drover/internal/engine"
+	"drover/internal/gate"
 	"drover/internal/iot"
 	"drover/internal/pki"
 	"drover/internal/registry"
@@ -55,10 +55,12 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 // endpoints are the addresses in use, as URLs. They are printed once everything is
 // ready, and kept in the file endpoints.json of the data folder while the server runs.
 type endpoints struct {
-	HTTP  string `json:"http,omitempty"`
-	HTTPS string `json:"https,omitempty"`
-	MQTT  string `json:"mqtt,omitempty"`
-	MQTTS string `json:"mqtts,omitempty"`
+	HTTP        string `json:"http,omitempty"`
+	HTTPS       string `json:"https,omitempty"`
+	MQTT        string `json:"mqtt,omitempty"`
+	MQTTS       string `json:"mqtts,omitempty"`
+	DeviceHTTPS string `json:"deviceHttps,omitempty"`
+	ALPN        string `json:"alpn,omitempty"` // everything, told apart by ALPN
 }
 
 const (
@@ -80,8 +82,10 @@ type server struct {
 	store  *sqlstore.DB
 	engine *engine.Engine
 	broker *broker.Broker
-	http   *http.Server
+	http   *http.Server // the API
 	front  *front
+	tls    *tlsSide     // nil without TLS
+	device *http.Server // for devices with certificates; nil without TLS
 
 	temporary  string // folder that goes with the server, "" for none
 	listeners  []net.Listener
@@ -110,6 +114,11 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if s.key, err = auth.LoadOrCreateKey(cfg.Data); err != nil {
 		return nil, err
 	}
+	if cfg.overTLS() {
+		if s.tls, err = newTLSSide(&s.cfg, pki.Open(cfg.Data), s.clock.now, log); err != nil {
+			return nil, err
+		}
+	}
 	// The store before the listeners: it is also what keeps a second server off the folder.
 	folder := cfg.Data
 	if cfg.Test {
@@ -122,31 +131,42 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		return nil, err
 	}
 	// The addresses before anything works, so that a taken port costs nothing.
-	listeners, err := s.listen()
+	doors, err := s.listen()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.assemble(); err != nil {
+	things, err := s.assemble()
+	if err != nil {
 		return nil, err
+	}
+	if !cfg.Test { // whose registry is empty, and not what the roots were for
+		gone, err := retireRoots(ctx, pki.Open(cfg.Data), things, s.clock.now())
+		if err != nil {
+			return nil, err
+		}
+		if gone > 0 {
+			log.Info("old roots retired", "roots", gone)
+		}
 	}
 	// The engine before the doors open: it first tells what a former run left untold.
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopEngine = stopEngine
 	s.engineDone = make(chan error, 1)
 	go func() { s.engineDone <- s.engine.Run(engineCtx) }()
-	s.serve(listeners)
+	s.serve(doors)
 
 	if err := s.writeEndpoints(); err != nil {
 		return nil, err
 	}
 	s.front.ready.Store(true)
 	log.Info("ready", "http", s.endpoints.HTTP, "https", s.endpoints.HTTPS, "mqtt", s.endpoints.MQTT, "mqtts", s.endpoints.MQTTS,
+		"device-https", s.endpoints.DeviceHTTPS, "alpn", s.endpoints.ALPN,
 		"data", cfg.Data, "account", cfg.Account, "region", cfg.Region, "version", version())
 	return s, nil
 }
 
 // assemble ties the parts together: transport never sees storage.
-func (s *server) assemble() (err error) {
+func (s *server) assemble() (things *registry.Registry, err error) {
 	realm, limits := s.cfg.realm(), s.cfg.limits()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -160,22 +180,27 @@ func (s *server) assemble() (err error) {
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	functions, err := s.functions(metrics)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	things := registry.New(registry.Config{
+	// Who holds certificates asks the registry, which tells what has changed.
+	var holders *auth.Devices
+	things = registry.New(registry.Config{
 		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Logger: s.log, Now: s.clock.now,
+		Identities: identities(func(id iot.CertificateID, alive bool) { holders.CertificateChanged(id, alive) }),
 	})
+	live := gate.NewLive()
+	holders = auth.NewDevices(auth.DevicesConfig{Certificates: things, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
 	authorizers := authorizer.New(authorizer.Config{Registry: things, Functions: functions, Logger: s.log, Now: s.clock.now})
 	devices := dataplane.New(dataplane.Config{
 		Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
 	handler := &brokerHandler{handler: devices}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
-		return err
+		return nil, err
 	}
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
 		Broker: brokerSide{s.broker}, Documents: s.engine, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
@@ -194,16 +219,31 @@ func (s *server) assemble() (err error) {
 	if s.cfg.Test {
 		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker}
 	}
-	s.http = &http.Server{
-		Handler:           s.front,
+	s.http = s.httpServer(s.front)
+	if s.tls != nil {
+		s.tls.holders, s.tls.live = holders, live
+		s.device = s.httpServer(&deviceFront{devices: devices, holders: holders, now: s.clock.now})
+		s.device.ConnContext = withCertificate
+	}
+	return things, nil
+}
+
+func (s *server) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	return nil
 }
+
+// identities tells who remembers the holders of certificates.
+type identities func(id iot.CertificateID, alive bool)
+
+// CertificateChanged implements registry.Identities.
+func (f identities) CertificateChanged(id iot.CertificateID, alive bool) { f(id, alive) }
 
 // verifier checks the signatures of API calls against the key of the data folder.
 func (s *server) verifier(maxBody int64) *auth.Verifier {
@@ -215,32 +255,37 @@ func (s *server) verifier(maxBody int64) *auth.Verifier {
 	}
 }
 
-// door is a listener and who answers there.
+// door is a listener and what is spoken there.
 type door struct {
 	net.Listener
-	mqtt bool
+	speaks protocol
 }
+
+type protocol int
+
+const (
+	plainHTTP protocol = iota
+	plainMQTT
+	tlsAPI
+	tlsMQTT
+	tlsDevices
+	tlsByALPN
+)
 
 // listen opens all addresses of the configuration and notes them as endpoints.
 func (s *server) listen() ([]door, error) {
 	var doors []door
-	var certs *tls.Config
-	if s.cfg.HTTPS != "" || s.cfg.MQTTS != "" {
-		cert, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
-		}
-		certs = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	}
 	for _, l := range []struct {
 		flag, addr, scheme string
 		url                *string
-		mqtt, tls          bool
+		speaks             protocol
 	}{
-		{"--http", s.cfg.HTTP, "http", &s.endpoints.HTTP, false, false},
-		{"--https", s.cfg.HTTPS, "https", &s.endpoints.HTTPS, false, true},
-		{"--mqtt", s.cfg.MQTT, "mqtt", &s.endpoints.MQTT, true, false},
-		{"--mqtts", s.cfg.MQTTS, "mqtts", &s.endpoints.MQTTS, true, true},
+		{"--http", s.cfg.HTTP, "http", &s.endpoints.HTTP, plainHTTP},
+		{"--https", s.cfg.HTTPS, "https", &s.endpoints.HTTPS, tlsAPI},
+		{"--mqtt", s.cfg.MQTT, "mqtt", &s.endpoints.MQTT, plainMQTT},
+		{"--mqtts", s.cfg.MQTTS, "mqtts", &s.endpoints.MQTTS, tlsMQTT},
+		{"--device-https", s.cfg.DeviceHTTPS, "https", &s.endpoints.DeviceHTTPS, tlsDevices},
+		{"--alpn", s.cfg.ALPN, "https", &s.endpoints.ALPN, tlsByALPN},
 	} {
 		if l.addr == "" {
 			continue
@@ -251,43 +296,67 @@ func (s *server) listen() ([]door, error) {
 		}
 		s.listeners = append(s.listeners, listener)
 		*l.url = l.scheme + "://" + listener.Addr().String()
-		if l.tls {
-			listener = tls.NewListener(listener, certs)
-		}
-		doors = append(doors, door{listener, l.mqtt})
+		doors = append(doors, door{listener, l.speaks})
 	}
 	return doors, nil
 }
 
 // addresses is what DescribeEndpoint answers: where devices and their HTTPS find us.
 func (s *server) addresses() controlplane.Endpoints {
-	hostPort := func(urls ...string) string {
-		for _, u := range urls {
-			if _, addr, ok := cutURL(u); ok {
-				return addr
-			}
-		}
-		return ""
-	}
+	e := s.endpoints
 	return controlplane.Endpoints{
-		Data: hostPort(s.endpoints.MQTTS, s.endpoints.MQTT),
-		Jobs: hostPort(s.endpoints.HTTPS, s.endpoints.HTTP),
+		Data: s.public(map[string]string{e.MQTTS: "8883", e.ALPN: "443"}, e.MQTTS, e.ALPN, e.MQTT),
+		Jobs: s.public(map[string]string{e.DeviceHTTPS: "8443", e.ALPN: "443"}, e.DeviceHTTPS, e.ALPN, e.HTTPS, e.HTTP),
 	}
 }
 
+// public returns the address of the first URL there is, as clients may use it: with the name of
+// the server, if it has one, and without a port that clients expect anyway.
+func (s *server) public(standard map[string]string, urls ...string) string {
+	for _, u := range urls {
+		_, addr, ok := cutURL(u)
+		if !ok {
+			continue
+		}
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return addr
+		}
+		if ip := net.ParseIP(host); s.tls != nil && (len(s.cfg.TLSName) > 0 || ip != nil && ip.IsUnspecified()) {
+			host = s.tls.name
+		}
+		if standard[u] == port {
+			return host
+		}
+		return net.JoinHostPort(host, port)
+	}
+	return ""
+}
+
+// serve lets the doors be used. TLS ends at gates, behind which are listeners as in front of
+// them.
 func (s *server) serve(doors []door) {
-	for _, d := range doors {
+	run := func(what net.Addr, serve func() error) {
 		go func() {
-			var err error
-			if d.mqtt {
-				err = s.broker.Serve(d)
-			} else if err = s.http.Serve(d); errors.Is(err, http.ErrServerClosed) {
-				err = nil
-			}
-			if err != nil {
-				s.failed <- fmt.Errorf("listener %s: %w", d.Addr(), err)
+			if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				s.failed <- fmt.Errorf("listener %s: %w", what, err)
 			}
 		}()
+	}
+	for _, d := range doors {
+		switch d.speaks {
+		case plainHTTP:
+			run(d.Addr(), func() error { return s.http.Serve(d) })
+		case plainMQTT:
+			run(d.Addr(), func() error { return s.broker.Serve(d) })
+		default:
+			s.tls.serve(d, run)
+		}
+	}
+	if t := s.tls; t != nil {
+		run(t.api.Addr(), func() error { return s.http.Serve(t.api) })
+		run(t.mqtt.Addr(), func() error { return s.broker.Serve(t.mqtt) })
+		run(t.devices.Addr(), func() error { return s.device.Serve(t.devices) })
 	}
 }
 
@@ -306,7 +375,7 @@ func (s *server) writeEndpoints() error {
 }
 
 // api is the URL for clients of the API on this machine.
-func (e endpoints) api() string { return cmp.Or(e.HTTP, e.HTTPS) }
+func (e endpoints) api() string { return cmp.Or(e.HTTP, e.HTTPS, e.ALPN) }
 
 // replaceFile writes a file so that nobody ever reads half of it.
 func replaceFile(path string, text []byte) error {
@@ -325,9 +394,15 @@ func (s *server) stop() error {
 	if s.front != nil {
 		s.front.ready.Store(false)
 	}
+	if s.tls != nil {
+		s.tls.close()
+	}
 	if s.http != nil {
 		// Waits for the requests that are running; they need the engine.
 		errs = append(errs, s.http.Shutdown(ctx))
+	}
+	if s.device != nil {
+		errs = append(errs, s.device.Shutdown(ctx))
 	}
 	if s.stopEngine != nil {
 		// Answers what devices have asked, refuses what they ask now, and publishes all.
@@ -341,6 +416,9 @@ func (s *server) stop() error {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if s.tls != nil {
+		s.tls.running.Wait() // handshakes ask the store
 	}
 	if s.store != nil {
 		if err := os.Remove(filepath.Join(s.cfg.Data, endpointsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {

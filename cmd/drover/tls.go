@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"drover/internal/auth"
+	"drover/internal/gate"
+	"drover/internal/iot"
+	"drover/internal/pki"
+	"drover/internal/wire"
+)
+
+// tlsSide is what a server has for its listeners with TLS.
+type tlsSide struct {
+	cfg          *serveConfig
+	log          *slog.Logger
+	certificates gate.Certificates
+	name         string // by which clients know the server
+
+	holders *auth.Devices
+	live    *gate.Live
+	// Where connections come out after their handshakes.
+	api, mqtt, devices *gate.Listener
+
+	gates   []*gate.Gate
+	running sync.WaitGroup // of gates
+}
+
+func newTLSSide(cfg *serveConfig, authority *pki.Authority, now func() time.Time, log *slog.Logger) (*tlsSide, error) {
+	t := &tlsSide{cfg: cfg, log: log, api: gate.NewListener(), mqtt: gate.NewListener(), devices: gate.NewListener()}
+	names := serverNames(cfg.TLSName)
+	t.name = names[0]
+	var err error
+	if cfg.TLS {
+		t.certificates, err = gate.Make(authority, names, now)
+	} else {
+		t.certificates, err = gate.LoadFiles(cfg.TLSCert, cfg.TLSKey, log)
+	}
+	return t, err
+}
+
+// serverNames returns the names that a server may be known by: those given, then those of the
+// machine.
+func serverNames(given []string) []string {
+	names := slices.Clone(given)
+	if host, err := os.Hostname(); err == nil && host != "" {
+		names = append(names, host)
+	}
+	names = append(names, "localhost", "127.0.0.1", "::1")
+	if addrs, err := net.InterfaceAddrs(); err == nil { // without them it goes by its names
+		for _, a := range addrs {
+			if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLoopback() && !ip.IP.IsLinkLocalUnicast() {
+				names = append(names, ip.IP.String())
+			}
+		}
+	}
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(names, func(n string) bool {
+		twice := seen[n]
+		seen[n] = true
+		return twice
+	})
+}
+
+// routes says what is spoken behind a door (identity spec §1.3). A client without a certificate
+// cannot come to the broker: nobody could say who it is.
+func (t *tlsSide) routes(speaks protocol) map[string]gate.Route {
+	api := gate.Route{To: t.api}
+	mqtt := gate.Route{To: t.mqtt, Certificate: true}
+	devices := gate.Route{To: t.devices, Certificate: true}
+	switch speaks {
+	case tlsMQTT:
+		return map[string]gate.Route{"": mqtt}
+	case tlsDevices:
+		return map[string]gate.Route{"": devices}
+	case tlsByALPN:
+		return map[string]gate.Route{gate.MQTTCertificate: mqtt, gate.HTTPCertificate: devices, gate.HTTP: api, "": api}
+	}
+	return map[string]gate.Route{"": api}
+}
+
+// serve runs a gate on a door.
+func (t *tlsSide) serve(d door, run func(net.Addr, func() error)) {
+	g := gate.New(gate.Config{
+		Routes: t.routes(d.speaks), Certificates: t.certificates, Devices: t.holders, RequireName: t.cfg.RequireSNI, Logger: t.log,
+	}, t.live)
+	t.gates = append(t.gates, g)
+	t.running.Add(1)
+	run(d.Addr(), func() error {
+		defer t.running.Done()
+		return g.Serve(d)
+	})
+}
+
+// close ends what is on its way in. The listeners are closed by who opened them.
+func (t *tlsSide) close() {
+	for _, g := range t.gates {
+		g.Close()
+	}
+}
+
+// deviceFront serves devices that show a certificate.
+type deviceFront struct {
+	devices http.Handler
+	holders *auth.Devices
+	now     func() time.Time
+}
+
+func (f *deviceFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, _ := auth.IdentityFrom(r.Context())
+	// The connection may be older than the certificate's end.
+	h, err := f.holders.Holder(r.Context(), id.Principal.Certificate)
+	if err == nil {
+		err = h.Admissible(iot.At(f.now()))
+	}
+	if err != nil {
+		wire.WriteError(w, &wire.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: auth.ErrRefused.Error()})
+		return
+	}
+	f.devices.ServeHTTP(w, r)
+}
+
+// withCertificate puts who showed a certificate into the context of a connection's requests.
+func withCertificate(ctx context.Context, c net.Conn) context.Context {
+	if conn, ok := c.(*gate.Conn); ok {
+		return auth.WithIdentity(ctx, auth.Identity{Principal: auth.Principal{Certificate: conn.CertificateID()}})
+	}
+	return ctx
+}
