@@ -29,6 +29,7 @@ var packages = map[string]struct {
 	"cmd/drover":               {imports: anything},
 	"conformance":              {tests: "internal/envtest"}, // a black box: knows nothing of our code
 	"internal":                 {},
+	"internal/access":          {imports: "internal/auth/policy internal/iot internal/store", tests: "internal/pki internal/registry internal/store/sqlstore"},
 	"internal/auth":            {imports: "internal/iot internal/pki"},
 	"internal/authorizer":      {imports: "internal/iot internal/webhook"},
 	"internal/auth/policy":     {},
@@ -42,7 +43,7 @@ var packages = map[string]struct {
 	"internal/iot":             {},
 	"internal/pki":             {imports: "internal/iot"},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
-	"internal/registry":        {imports: "internal/iot internal/pki internal/store", tests: "internal/store/sqlstore"},
+	"internal/registry":        {imports: "internal/auth/policy internal/iot internal/pki internal/store", tests: "internal/store/sqlstore"},
 	"internal/store":           {imports: "internal/iot"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/store/storetest"},
 	"internal/store/storetest": {imports: "internal/iot internal/store"},

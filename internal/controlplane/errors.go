@@ -30,6 +30,7 @@ var exceptions = map[iot.Code]string{
 	iot.RegistrationFailure:    "ResourceRegistrationFailureException",
 	iot.ResourceConflict:       "ConflictingResourceUpdateException",
 	iot.RegistrationCode:       "RegistrationCodeValidationException",
+	iot.MalformedPolicy:        "MalformedPolicyException",
 	iot.Throttled:              "ThrottlingException",
 	iot.Unavailable:            "ServiceUnavailableException",
 	iot.TerminalState:          internalFailure,

@@ -29,6 +29,7 @@ const (
 	InvalidToken           Code = "InvalidToken"           // an ownership token that proves nothing
 	ResourceConflict       Code = "ResourceConflict"       // something exists otherwise than it would be made
 	RegistrationCode       Code = "RegistrationCode"       // a verification certificate with another code
+	MalformedPolicy        Code = "MalformedPolicy"        // a policy document that cannot be read
 	Unavailable            Code = "ServiceUnavailable"     // shutting down or overloaded: try again
 	Internal               Code = "InternalError"          // our fault; details are in the log only
 )

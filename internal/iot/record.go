@@ -64,6 +64,14 @@ const (
 	ProvisioningDeleted Kind = "provisioningtemplate.deleted"
 	ClaimCreated        Kind = "claim.created"
 	Provisioned         Kind = "device.provisioned"
+
+	PolicyCreated        Kind = "policy.created"
+	PolicyDeleted        Kind = "policy.deleted"
+	PolicyVersionCreated Kind = "policyVersion.created"
+	PolicyVersionDeleted Kind = "policyVersion.deleted"
+	PolicyVersionInForce Kind = "policyVersion.inForce"
+	PolicyAttached       Kind = "policy.attached"
+	PolicyDetached       Kind = "policy.detached"
 )
 
 // Record is one line of the journal: a transition of a job or an execution, or a change

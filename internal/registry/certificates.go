@@ -63,16 +63,13 @@ func (c *change) insertCertificate(r *Registry, cert *iot.Certificate) error {
 	if err := c.InsertCertificate(cert); err != nil {
 		return err
 	}
-	c.changed(r, cert) // it may have been refused, and that remembered
+	c.changed(cert) // it may have been refused, and that remembered
 	return c.record(iot.CertificateCreated, certificateEvent(cert))
 }
 
-// changed tells who remembers certificates, after the commit.
-func (c *change) changed(r *Registry, cert *iot.Certificate) {
-	if r.identities != nil {
-		id, alive := cert.ID, cert.Status == iot.CertificateActive
-		c.AfterCommit(func() { r.identities.CertificateChanged(id, alive) })
-	}
+// changed tells who remembers certificates.
+func (c *change) changed(cert *iot.Certificate) {
+	c.told(func(i Identities) { i.CertificateChanged(cert.ID, cert.Status == iot.CertificateActive) })
 }
 
 // RegisterCertificate registers a certificate that somebody else made. CertificateInvalid for
@@ -194,13 +191,13 @@ func (r *Registry) UpdateCertificate(ctx context.Context, u iot.CertificateUpdat
 		if err := c.SaveCertificate(cert); err != nil {
 			return err
 		}
-		c.changed(r, cert)
+		c.changed(cert)
 		return c.record(iot.CertificateUpdated, certificateEvent(cert))
 	})
 }
 
 // DeleteCertificate forgets a certificate. NotFound; CertificateState for an active one;
-// DeleteConflict as long as a thing is attached (identity spec §4.8).
+// DeleteConflict as long as a thing is attached, or a policy without Force (identity spec §4.8).
 func (r *Registry) DeleteCertificate(ctx context.Context, d iot.CertificateDeletion) error {
 	return r.update(ctx, d.Actor, func(c *change) error {
 		cert, err := certificateByID(c, d.ID)
@@ -217,10 +214,22 @@ func (r *Registry) DeleteCertificate(ctx context.Context, d iot.CertificateDelet
 		if len(things) > 0 {
 			return iot.Errorf(iot.DeleteConflict, "Things must be detached before deletion: %s is attached to thing %s", d.ID, things[0].Thing)
 		}
+		if !d.Force {
+			policies, err := c.AttachedPolicies([]iot.PolicyTarget{iot.CertificateTarget(d.ID)})
+			if err != nil {
+				return err
+			}
+			if len(policies) > 0 {
+				return iot.Errorf(iot.DeleteConflict, "Certificate policies must be detached before deletion: policy %s is attached to %s", policies[0].Name, d.ID)
+			}
+		}
+		if err := r.detachAll(c, iot.CertificateTarget(d.ID)); err != nil {
+			return err
+		}
 		if err := c.DeleteCertificate(cert); err != nil {
 			return err
 		}
-		c.changed(r, cert)
+		c.changed(cert)
 		return c.record(iot.CertificateDeleted, certificateEvent(cert))
 	})
 }
@@ -264,7 +273,7 @@ func (r *Registry) attach(c *change, thing *iot.Thing, cert *iot.Certificate, ex
 	if err := c.InsertThingPrincipal(p); err != nil {
 		return err
 	}
-	c.changed(r, cert)
+	c.changed(cert)
 	return c.record(iot.PrincipalAttached, iot.PrincipalEvent{Thing: thing.Name, Certificate: cert.ID, Exclusive: exclusive})
 }
 
@@ -283,7 +292,7 @@ func (r *Registry) Detach(ctx context.Context, a iot.Attachment) error {
 		if gone, err := c.DeleteThingPrincipal(thing.ID, id); err != nil || !gone {
 			return err
 		}
-		c.changed(r, cert)
+		c.changed(cert)
 		return c.record(iot.PrincipalDetached, iot.PrincipalEvent{Thing: thing.Name, Certificate: id})
 	})
 }

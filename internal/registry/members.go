@@ -72,7 +72,7 @@ func (r *Registry) leave(c *change, thing *iot.Thing, groups []*iot.Group) error
 		if err := r.jobs.Leaving(c.Tx, c.now, thing, g, c.actor); err != nil {
 			return err
 		}
-		if _, err := c.DeleteMember(g.ID, thing.ID); err != nil {
+		if _, err := c.DeleteMember(g, thing); err != nil {
 			return err
 		}
 		if err := c.record(iot.MemberGone, memberEvent(g, thing, m.Seq)); err != nil {

@@ -123,7 +123,7 @@ func (r *Registry) expire(c *change, o iot.Ownership) error {
 	if err := c.DeleteCertificate(cert); err != nil {
 		return err
 	}
-	c.changed(r, cert)
+	c.changed(cert)
 	return c.record(iot.CertificateDeleted, certificateEvent(cert))
 }
 
@@ -452,15 +452,32 @@ func (r *Registry) carryOutStatus(c *change, p *iot.CertificatePlan, cert *iot.C
 	if err := c.SaveCertificate(cert); err != nil {
 		return err
 	}
-	c.changed(r, cert)
+	c.changed(cert)
 	return c.record(iot.CertificateUpdated, certificateEvent(cert))
 }
 
-// carryOutPolicies attaches the policies to the certificate, and makes those of documents that are
-// not there yet.
-func (r *Registry) carryOutPolicies(_ *change, plans []iot.PolicyPlan, _ *iot.Certificate, _ map[string]string) error {
-	if len(plans) > 0 {
-		return iot.Errorf(iot.Unavailable, "drover does not have policies yet")
+// carryOutPolicies attaches the policies to the certificate, if there is one, and makes those of
+// documents that are not there yet. NotFound for a policy that should be; MalformedPolicy;
+// LimitExceeded.
+func (r *Registry) carryOutPolicies(c *change, plans []iot.PolicyPlan, cert *iot.Certificate, arns map[string]string) error {
+	for _, plan := range plans {
+		name := iot.PolicyName(plan.Name)
+		p, err := c.PolicyByName(name)
+		if errors.Is(err, store.ErrNotFound) && plan.Document != "" {
+			if err := checkDocument(plan.Document); err != nil {
+				return err
+			}
+			p, err = c.insertPolicy(name, plan.Document)
+		}
+		if err != nil {
+			return absent(err, "Policy", name)
+		}
+		if cert != nil {
+			if err := r.attachPolicy(c, p, iot.CertificateTarget(cert.ID)); err != nil {
+				return err
+			}
+		}
+		arns[plan.Logical] = r.realm.ARN(iot.KindPolicy, plan.Name)
 	}
 	return nil
 }

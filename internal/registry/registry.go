@@ -44,17 +44,19 @@ type Jobs interface {
 // Limits are the quotas of registry spec §0.2. A zero field stands for AWS's own number.
 // The total size of a thing's attributes needs no quota: what the others allow is less.
 type Limits struct {
-	UntypedAttributes     int // of a thing without a type: 3
-	TypedAttributes       int // of a thing with a type: 50
-	GroupAttributes       int // of a group: 50
-	SearchableAttributes  int // of a type: 3
-	PropagatingAttributes int // of a type: 20
-	GroupsPerThing        int // direct memberships: 10
-	Depth                 int // levels of a hierarchy, the root counted: 7
-	Children              int // direct, of a group: 100
-	Tags                  int // of a resource: 50
-	CAsPerSubject         int // CA certificates that have one subject: 10
-	Authorizers           int // custom authorizers: 10
+	UntypedAttributes      int // of a thing without a type: 3
+	TypedAttributes        int // of a thing with a type: 50
+	GroupAttributes        int // of a group: 50
+	SearchableAttributes   int // of a type: 3
+	PropagatingAttributes  int // of a type: 20
+	GroupsPerThing         int // direct memberships: 10
+	Depth                  int // levels of a hierarchy, the root counted: 7
+	Children               int // direct, of a group: 100
+	Tags                   int // of a resource: 50
+	PoliciesPerCertificate int // attached to it: 10
+	PoliciesPerGroup       int // attached to it: 2
+	CAsPerSubject          int // CA certificates that have one subject: 10
+	Authorizers            int // custom authorizers: 10
 
 	// TypeDeletionWait is how long a thing type must have been deprecated before it can be
 	// deleted: 5 minutes. A negative duration is no wait.
@@ -63,18 +65,20 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	return Limits{
-		UntypedAttributes:     cmp.Or(l.UntypedAttributes, 3),
-		TypedAttributes:       cmp.Or(l.TypedAttributes, 50),
-		GroupAttributes:       cmp.Or(l.GroupAttributes, 50),
-		SearchableAttributes:  cmp.Or(l.SearchableAttributes, 3),
-		PropagatingAttributes: cmp.Or(l.PropagatingAttributes, 20),
-		GroupsPerThing:        cmp.Or(l.GroupsPerThing, 10),
-		Depth:                 cmp.Or(l.Depth, 7),
-		Children:              cmp.Or(l.Children, 100),
-		Tags:                  cmp.Or(l.Tags, iot.MaxTags),
-		CAsPerSubject:         cmp.Or(l.CAsPerSubject, 10),
-		Authorizers:           cmp.Or(l.Authorizers, 10),
-		TypeDeletionWait:      cmp.Or(l.TypeDeletionWait, 5*time.Minute),
+		UntypedAttributes:      cmp.Or(l.UntypedAttributes, 3),
+		TypedAttributes:        cmp.Or(l.TypedAttributes, 50),
+		GroupAttributes:        cmp.Or(l.GroupAttributes, 50),
+		SearchableAttributes:   cmp.Or(l.SearchableAttributes, 3),
+		PropagatingAttributes:  cmp.Or(l.PropagatingAttributes, 20),
+		GroupsPerThing:         cmp.Or(l.GroupsPerThing, 10),
+		Depth:                  cmp.Or(l.Depth, 7),
+		Children:               cmp.Or(l.Children, 100),
+		Tags:                   cmp.Or(l.Tags, iot.MaxTags),
+		PoliciesPerCertificate: cmp.Or(l.PoliciesPerCertificate, 10),
+		PoliciesPerGroup:       cmp.Or(l.PoliciesPerGroup, 2),
+		CAsPerSubject:          cmp.Or(l.CAsPerSubject, 10),
+		Authorizers:            cmp.Or(l.Authorizers, 10),
+		TypeDeletionWait:       cmp.Or(l.TypeDeletionWait, 5*time.Minute),
 	}
 }
 
@@ -84,14 +88,6 @@ type Authority interface {
 	IssueDevice(now time.Time) (pki.Issued, iot.KeyPair, error)
 	// SignDevice makes a certificate for the key of a request that pki.ParseRequest accepted.
 	SignDevice(csr *x509.CertificateRequest, now time.Time) (pki.Issued, error)
-}
-
-// Identities is who remembers what the holders of certificates are: it learns of a change
-// after the commit and before the answer, and must neither block nor call the store.
-type Identities interface {
-	// CertificateChanged is called when the status of a certificate or what it is attached to
-	// changed, and when it was deleted. alive says whether it still authenticates.
-	CertificateChanged(id iot.CertificateID, alive bool)
 }
 
 // Functions calls functions of the operator: see package webhook.
@@ -140,14 +136,15 @@ func New(cfg Config) *Registry {
 // change is a transaction with what is the same all through it.
 type change struct {
 	store.Tx
-	now   iot.Time
-	actor string
+	now        iot.Time
+	actor      string
+	identities Identities // may be nil
 }
 
 // update runs f in a transaction.
 func (r *Registry) update(ctx context.Context, actor string, f func(*change) error) error {
 	return r.store.Update(ctx, func(tx store.Tx) error {
-		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor})
+		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor, identities: r.identities})
 	})
 }
 

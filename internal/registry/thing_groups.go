@@ -244,11 +244,14 @@ func (r *Registry) dissolve(c *change, g *iot.Group) (bool, error) {
 		if last {
 			continue // they end with the group
 		}
-		if _, err := c.DeleteMember(g.ID, m.ThingID); err != nil {
+		if _, err := c.DeleteMember(g, things[m.Thing]); err != nil {
 			return false, err
 		}
 	}
 	if last {
+		if err := r.detachAll(c, iot.GroupTarget(g.Name)); err != nil {
+			return false, err
+		}
 		if err := c.DeleteGroup(g); err != nil {
 			return false, err
 		}

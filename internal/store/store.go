@@ -55,6 +55,7 @@ type Reader interface {
 	CertificateReader
 	AuthorizerReader
 	ProvisioningReader
+	PolicyReader
 	TagReader
 	JournalReader
 }
@@ -71,6 +72,7 @@ type Tx interface {
 	CertificateWriter
 	AuthorizerWriter
 	ProvisioningWriter
+	PolicyWriter
 	TagWriter
 	JournalWriter
 
@@ -448,6 +450,40 @@ type ProvisioningWriter interface {
 	DeleteOwnership(hash string) (bool, error)
 	// InsertClaim stores a claim, and forgets those that expired before it was made.
 	InsertClaim(c iot.Claim, now iot.Time) error
+}
+
+// PolicyReader reads policies, their versions and what they are attached to.
+type PolicyReader interface {
+	// PolicyByName finds a policy. ErrNotFound.
+	PolicyByName(name iot.PolicyName) (*iot.Policy, error)
+	// Policies lists by ID those beyond the given one (0 = from the first or the newest).
+	Policies(ascending bool, after int64, limit int) ([]*iot.Policy, error)
+	// PolicyVersion returns a version of a policy. ErrNotFound.
+	PolicyVersion(policy int64, version int) (*iot.PolicyVersion, error)
+	// PolicyVersions lists the versions of a policy, without their documents.
+	PolicyVersions(policy int64) ([]*iot.PolicyVersion, error)
+	// AttachedPolicies returns what is attached to at least one of the targets, by name.
+	AttachedPolicies(targets []iot.PolicyTarget) ([]*iot.Policy, error)
+	// PolicyTargets lists what the policy is attached to, by kind and name.
+	PolicyTargets(policy int64, after iot.PolicyTarget, limit int) ([]iot.PolicyTarget, error)
+}
+
+// PolicyWriter changes policies.
+type PolicyWriter interface {
+	// InsertPolicy stores a new policy with its first version and sets its ID. ErrExists.
+	InsertPolicy(p *iot.Policy, v *iot.PolicyVersion) error
+	// SavePolicy stores Default, Latest and ModifiedAt. ErrNotFound.
+	SavePolicy(p *iot.Policy) error
+	// DeletePolicy forgets a policy that is attached to nothing, with all versions.
+	DeletePolicy(p *iot.Policy) error
+	// InsertPolicyVersion stores a version. ErrExists.
+	InsertPolicyVersion(policy int64, v *iot.PolicyVersion) error
+	// DeletePolicyVersion forgets a version.
+	DeletePolicyVersion(policy int64, version int) error
+	// AttachPolicy attaches a policy and reports whether it was not before.
+	AttachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
+	// DetachPolicy ends an attachment and reports whether there was one.
+	DetachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
 }
 
 // TagReader reads tags and the event configuration.

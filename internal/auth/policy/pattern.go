@@ -106,6 +106,9 @@ func match[S string | []byte](p pattern, s S, c *Context, fold bool) bool {
 				if i == len(p) {
 					return true
 				}
+				if from = ahead(p, i, s, from, fold); from < 0 {
+					return false
+				}
 				star, starFrom = i, from
 				continue
 			}
@@ -122,9 +125,25 @@ func match[S string | []byte](p pattern, s S, c *Context, fold bool) bool {
 		if star < 0 || starFrom >= len(s) {
 			return false
 		}
-		starFrom += width(s, starFrom)
+		if starFrom = ahead(p, star, s, starFrom+width(s, starFrom), fold); starFrom < 0 {
+			return false
+		}
 		i, from = star, starFrom
 	}
+}
+
+// ahead returns where the i-th piece of p can begin, from a place in s on; -1 if nowhere.
+func ahead[S string | []byte](p pattern, i int, s S, from int, fold bool) int {
+	if p[i].kind != literal || fold {
+		return from
+	}
+	text := p[i].text
+	for last := len(s) - len(text); from <= last; from++ {
+		if s[from] == text[0] && string(s[from:from+len(text)]) == text {
+			return from
+		}
+	}
+	return -1
 }
 
 // at compares a token with s from a place on, and returns how many bytes it takes.

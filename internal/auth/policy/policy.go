@@ -111,12 +111,12 @@ func (s *statement) applies(r *Request, arn []byte) bool {
 	if s.action(r.Action) == s.notAction {
 		return false
 	}
+	if s.resource(arn, r.Context) == s.notResource {
+		return false
+	}
 	// Whoever cannot be asked for a value that an Allow builds upon is allowed nothing by it
 	// (identity spec §5.7). Of a Deny only the pattern itself comes to nothing.
 	if s.resourceVars && !s.deny && !s.resolved(r.Context) {
-		return false
-	}
-	if s.resource(arn, r.Context) == s.notResource {
 		return false
 	}
 	for i := range s.conditions {

@@ -34,6 +34,7 @@ func Run(t *testing.T, open Open) {
 		{"Certificates", certificates},
 		{"Authorizers", authorizers},
 		{"Provisioning", provisioning},
+		{"Policies", policies},
 		{"Tags", tags},
 	} {
 		t.Run(area.name, func(t *testing.T) {
