@@ -16,6 +16,7 @@ import (
 	awsiot "github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
+	"drover/internal/access"
 	"drover/internal/controlplane"
 	"drover/internal/engine"
 	"drover/internal/iot"
@@ -62,9 +63,10 @@ func newFleetAt(t testing.TB, now func() time.Time) *fleet {
 			t.Errorf("engine: %v", err)
 		}
 	})
-	f.registry = registry.New(registry.Config{Store: db, Jobs: f.engine, Realm: testRealm, Now: now})
+	decider := access.New(access.Config{Store: db, Realm: testRealm, Logger: log, Now: now})
+	f.registry = registry.New(registry.Config{Store: db, Jobs: f.engine, Realm: testRealm, Identities: decider, Now: now})
 
-	server := httptest.NewServer(controlplane.New(controlplane.Config{Jobs: f.engine, Registry: f.registry, Realm: testRealm, Now: now, Logger: log}))
+	server := httptest.NewServer(controlplane.New(controlplane.Config{Jobs: f.engine, Registry: f.registry, Permissions: decider, Realm: testRealm, Now: now, Logger: log}))
 	t.Cleanup(server.Close)
 	f.url = server.URL
 	f.Client = awsiot.New(awsiot.Options{

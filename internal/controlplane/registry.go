@@ -77,6 +77,21 @@ type Registry interface {
 	PrincipalsOfThing(context.Context, iot.ThingName, iot.AttachmentQuery, iot.Page) (principals []iot.ThingPrincipal, next string, err error)
 	ThingsOfPrincipal(ctx context.Context, arn string, q iot.AttachmentQuery, page iot.Page) (things []iot.ThingPrincipal, next string, err error)
 
+	CreatePolicy(context.Context, iot.NewPolicy) (*iot.Policy, error)
+	DeletePolicy(context.Context, iot.PolicyDeletion) error
+	Policy(context.Context, iot.PolicyName) (*iot.Policy, *iot.PolicyVersion, error) // the version in force
+	Policies(ctx context.Context, ascending bool, page iot.Page) (policies []*iot.Policy, next string, err error)
+	CreatePolicyVersion(context.Context, iot.NewPolicyVersion) (*iot.Policy, *iot.PolicyVersion, error)
+	DeletePolicyVersion(context.Context, iot.PolicyVersionChange) error
+	SetDefaultPolicyVersion(context.Context, iot.PolicyVersionChange) error
+	PolicyVersion(ctx context.Context, name iot.PolicyName, version int) (*iot.Policy, *iot.PolicyVersion, error)
+	PolicyVersions(context.Context, iot.PolicyName) (*iot.Policy, []*iot.PolicyVersion, error) // without documents
+
+	AttachPolicy(context.Context, iot.PolicyAttachment) error
+	DetachPolicy(context.Context, iot.PolicyAttachment) error
+	AttachedPolicies(ctx context.Context, target string, recursive bool, page iot.Page) (policies []*iot.Policy, next string, err error)
+	PolicyTargets(context.Context, iot.PolicyName, iot.Page) (targets []iot.PolicyTarget, next string, err error)
+
 	EventConfigurations(context.Context) (iot.EventConfigurations, error)
 	UpdateEventConfigurations(context.Context, iot.EventsUpdate) error
 

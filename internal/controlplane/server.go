@@ -22,10 +22,11 @@ import (
 	"drover/internal/wire"
 )
 
-// Config says what a Server serves. Jobs, Registry and Realm are required.
+// Config says what a Server serves. Jobs, Registry, Permissions and Realm are required.
 type Config struct {
-	Jobs     Jobs
-	Registry Registry
+	Jobs        Jobs
+	Registry    Registry
+	Permissions Permissions
 	// Authorizers tries custom authorizers out; nil: that is refused.
 	Authorizers Authorizers
 	Realm       iot.Realm // of the ARNs in answers
@@ -44,28 +45,30 @@ type Config struct {
 // Server answers the requests of the control plane. It expects the caller's identity in the
 // context of a request (auth.WithIdentity); who may do what has been decided before.
 type Server struct {
-	jobs      Jobs
-	registry  Registry
-	asks      Authorizers
-	realm     iot.Realm
-	endpoints Endpoints
-	now       func() time.Time
-	log       *slog.Logger
-	throttles map[string]*rate.Limiter // by operation; nil entries let everything through
-	service   *wire.Service
+	jobs        Jobs
+	registry    Registry
+	permissions Permissions
+	asks        Authorizers
+	realm       iot.Realm
+	endpoints   Endpoints
+	now         func() time.Time
+	log         *slog.Logger
+	throttles   map[string]*rate.Limiter // by operation; nil entries let everything through
+	service     *wire.Service
 }
 
 // New returns a Server for cfg.
 func New(cfg Config) *Server {
 	s := &Server{
-		jobs:      cfg.Jobs,
-		registry:  cfg.Registry,
-		asks:      cfg.Authorizers,
-		realm:     cfg.Realm,
-		endpoints: cfg.Endpoints,
-		now:       cfg.Now,
-		throttles: newThrottles(cfg.Throttle),
-		log:       cmp.Or(cfg.Logger, slog.Default()),
+		jobs:        cfg.Jobs,
+		registry:    cfg.Registry,
+		permissions: cfg.Permissions,
+		asks:        cfg.Authorizers,
+		realm:       cfg.Realm,
+		endpoints:   cfg.Endpoints,
+		now:         cfg.Now,
+		throttles:   newThrottles(cfg.Throttle),
+		log:         cmp.Or(cfg.Logger, slog.Default()),
 	}
 	if s.now == nil {
 		s.now = time.Now

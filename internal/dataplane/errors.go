@@ -34,7 +34,7 @@ var renderings = map[iot.Code]rendering{
 	iot.LimitExceeded:   {mqtt: "RequestThrottled", https: "ThrottlingException"},
 	iot.Unavailable:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.Internal:        {mqtt: "InternalError", https: "ServiceUnavailableException"},
-	// Devices create nothing, and deal with certificates by other topics than these.
+	// Devices create nothing, and deal with certificates and policies by other topics than these, if at all.
 	iot.AlreadyExists:       {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.DeleteConflict:      {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.CertificateState:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
@@ -47,6 +47,8 @@ var renderings = map[iot.Code]rendering{
 	iot.RegistrationFailure: {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.ResourceConflict:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.RegistrationCode:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.MalformedPolicy:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.VersionsLimit:       {mqtt: "InternalError", https: "ServiceUnavailableException"},
 }
 
 // errInternal stands for every error that is not a device's business.
