@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"drover/internal/access"
 	"drover/internal/auth"
 	"drover/internal/authorizer"
 	"drover/internal/broker"
@@ -81,6 +82,7 @@ type server struct {
 	clock  *clock
 	store  *sqlstore.DB
 	engine *engine.Engine
+	access *access.Decider
 	broker *broker.Broker
 	http   *http.Server // the API
 	front  *front
@@ -186,14 +188,16 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Who holds certificates asks the registry, which tells what has changed.
-	var holders *auth.Devices
+	// Who holds certificates, and what they may do, is asked of the store, and forgotten when the
+	// registry tells what has changed.
+	s.access = access.New(access.Config{Store: s.store, Realm: realm, Logger: s.log, Now: s.clock.now})
+	known := &identities{Decider: s.access}
 	things = registry.New(registry.Config{
-		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Logger: s.log, Now: s.clock.now,
-		Identities: identities(func(id iot.CertificateID, alive bool) { holders.CertificateChanged(id, alive) }),
+		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Identities: known, Logger: s.log, Now: s.clock.now,
 	})
 	live := gate.NewLive()
-	holders = auth.NewDevices(auth.DevicesConfig{Certificates: things, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
+	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
+	known.holders = holders
 	authorizers := authorizer.New(authorizer.Config{Registry: things, Functions: functions, Logger: s.log, Now: s.clock.now})
 	devices := dataplane.New(dataplane.Config{
 		Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
@@ -209,7 +213,8 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Authorizers: authorizers, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
+		Jobs: s.engine, Registry: things, Permissions: s.access, Authorizers: authorizers, Realm: realm, Logger: s.log,
+		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
 		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),
@@ -217,7 +222,7 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
 	if s.cfg.Test {
-		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker}
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, access: s.access}
 	}
 	s.http = s.httpServer(s.front)
 	if s.tls != nil {
@@ -239,11 +244,18 @@ func (s *server) httpServer(handler http.Handler) *http.Server {
 	}
 }
 
-// identities tells who remembers the holders of certificates.
-type identities func(id iot.CertificateID, alive bool)
+// identities is everybody who remembers something of the holders of certificates.
+type identities struct {
+	*access.Decider
+	holders *auth.Devices
+}
 
-// CertificateChanged implements registry.Identities.
-func (f identities) CertificateChanged(id iot.CertificateID, alive bool) { f(id, alive) }
+// CertificateChanged implements registry.Identities. Who still authenticates comes last: that ends
+// connections, and what they would ask until then is answered by what counts now.
+func (i *identities) CertificateChanged(id iot.CertificateID, alive bool) {
+	i.Decider.CertificateChanged(id, alive)
+	i.holders.CertificateChanged(id, alive)
+}
 
 // verifier checks the signatures of API calls against the key of the data folder.
 func (s *server) verifier(maxBody int64) *auth.Verifier {

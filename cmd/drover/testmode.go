@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"drover/internal/access"
 	"drover/internal/broker"
 	"drover/internal/engine"
 	"drover/internal/iot"
@@ -49,6 +50,7 @@ type testMode struct {
 	engine *engine.Engine
 	store  *sqlstore.DB
 	broker *broker.Broker
+	access *access.Decider
 
 	moving sync.Mutex // one change at a time
 }
@@ -161,5 +163,6 @@ func (m *testMode) reset(ctx context.Context) error {
 	if err := m.store.Clear(ctx, iot.Record{At: iot.At(m.clock.now()), Kind: iot.EventsConfigured, Actor: "drover"}); err != nil {
 		return err
 	}
+	m.access.PoliciesChanged("")
 	return m.engine.Settle(ctx)
 }

@@ -65,7 +65,6 @@ func TestErrors(t *testing.T) {
 		iot.ResourceConflict:       409,
 		iot.RegistrationCode:       400,
 		iot.MalformedPolicy:        400,
-		iot.VersionsLimit:          409,
 		iot.Throttled:              400,
 		iot.Unavailable:            503,
 		iot.TerminalState:          500,

@@ -48,7 +48,6 @@ var renderings = map[iot.Code]rendering{
 	iot.ResourceConflict:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.RegistrationCode:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.MalformedPolicy:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
-	iot.VersionsLimit:       {mqtt: "InternalError", https: "ServiceUnavailableException"},
 }
 
 // errInternal stands for every error that is not a device's business.

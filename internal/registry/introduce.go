@@ -74,7 +74,7 @@ func (r *Registry) Introduce(ctx context.Context, x *x509.Certificate) error {
 			if err := c.InsertCertificate(cert); err != nil {
 				return err
 			}
-			c.changed(r, cert)
+			c.changed(cert)
 		case err != nil:
 			return err
 		case cert.Status != iot.CertificatePendingActivation:

@@ -129,11 +129,11 @@ func parseDocument(value any) (*Policy, error) {
 		switch m.name {
 		case "Version":
 			if m.value != "2012-10-17" && m.value != "2008-10-17" {
-				return nil, errors.New(`Version must be "2012-10-17" or "2008-10-17"`)
+				return nil, errors.New(`element Version must be "2012-10-17" or "2008-10-17"`)
 			}
 		case "Id":
 			if _, ok := m.value.(string); !ok {
-				return nil, errors.New("Id must be a string")
+				return nil, errors.New("element Id must be a string")
 			}
 		case "Statement":
 			if list, ok := m.value.([]any); ok {
@@ -146,7 +146,7 @@ func parseDocument(value any) (*Policy, error) {
 		}
 	}
 	if len(statements) == 0 {
-		return nil, errors.New("Statement is missing or empty")
+		return nil, errors.New("element Statement is missing or empty")
 	}
 	p := &Policy{statements: make([]statement, len(statements))}
 	for i, value := range statements {
@@ -169,11 +169,11 @@ func (s *statement) parse(value any) error {
 		switch m.name {
 		case "Sid":
 			if _, ok := m.value.(string); !ok {
-				err = errors.New("Sid must be a string")
+				err = errors.New("element Sid must be a string")
 			}
 		case "Effect":
 			if m.value != "Allow" && m.value != "Deny" {
-				err = errors.New(`Effect must be "Allow" or "Deny"`)
+				err = errors.New(`element Effect must be "Allow" or "Deny"`)
 			}
 			s.deny = m.value == "Deny"
 		case "Action", "NotAction":
@@ -194,7 +194,7 @@ func (s *statement) parse(value any) error {
 	}
 	switch {
 	case !has["Effect"]:
-		return errors.New("Effect is missing")
+		return errors.New("element Effect is missing")
 	case has["Action"] == has["NotAction"]:
 		return errors.New("needs one of Action and NotAction")
 	case has["Resource"] == has["NotResource"]:
@@ -242,21 +242,21 @@ func checkResource(text string) error {
 func (s *statement) parseConditions(value any) error {
 	operators, ok := value.(object)
 	if !ok {
-		return errors.New("Condition must be an object")
+		return errors.New("element Condition must be an object")
 	}
 	for _, operator := range operators {
 		keys, ok := operator.value.(object)
 		if !ok {
-			return fmt.Errorf("Condition: %q must be an object", clip(operator.name))
+			return fmt.Errorf("condition: %q must be an object", clip(operator.name))
 		}
 		for _, k := range keys {
 			values, err := list(k.value, true)
 			if err != nil {
-				return fmt.Errorf("Condition: %s of %q %w", clip(operator.name), clip(k.name), err)
+				return fmt.Errorf("condition: %s of %q %w", clip(operator.name), clip(k.name), err)
 			}
 			c, err := newCondition(operator.name, k.name, values)
 			if err != nil {
-				return fmt.Errorf("Condition: %w", err)
+				return fmt.Errorf("condition: %w", err)
 			}
 			s.conditions = append(s.conditions, c)
 		}
