@@ -62,6 +62,7 @@ var modules = map[string]struct {
 	"github.com/aws/smithy-go":                 {tests: anything},
 	"github.com/eclipse/paho.golang":           {imports: "internal/fleetsim", tests: anything},
 	"github.com/eclipse/paho.mqtt.golang":      {imports: "internal/fleetsim", tests: anything},
+	"github.com/fxamacker/cbor/v2":             {imports: "internal/dataplane", tests: "conformance"},
 	"github.com/goccy/go-yaml":                 {imports: "cmd/drover"},
 	"github.com/google/uuid":                   {imports: anything},
 	"github.com/prometheus/client_golang":      {imports: anything},

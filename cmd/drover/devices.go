@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,6 +9,7 @@ import (
 	"drover/internal/broker"
 	"drover/internal/dataplane"
 	"drover/internal/gate"
+	"drover/internal/iot"
 )
 
 // The data plane and the broker do not know each other; here each is shown to the other
@@ -56,6 +58,17 @@ func (h *brokerHandler) Unsubscribed(c *broker.Client, filters []string) {
 // client is a connection as the data plane sees it.
 type client struct{ *broker.Client }
 
+// Certificate implements dataplane.Client.
+func (c client) Certificate() iot.CertificateID { return certificateOf(c.Client) }
+
+// certificateOf returns the certificate that a client showed, "" for none.
+func certificateOf(c *broker.Client) iot.CertificateID {
+	if conn, ok := c.Conn().(*gate.Conn); ok {
+		return conn.CertificateID()
+	}
+	return ""
+}
+
 func (c client) Deliver(topic string, payload []byte, qos byte) {
 	// A client that has gone does not get its answer; the broker counts it.
 	_ = c.Client.Deliver(broker.Message{Topic: topic, Payload: payload, QoS: qos})
@@ -67,10 +80,7 @@ func connection(c *broker.Client) dataplane.Connection {
 		address = host
 	}
 	// Without a certificate the client id is all there is to say of a device.
-	principal := c.ID()
-	if conn, ok := c.Conn().(*gate.Conn); ok && conn.CertificateID() != "" {
-		principal = string(conn.CertificateID())
-	}
+	principal := cmp.Or(string(certificateOf(c)), c.ID())
 	return dataplane.Connection{ClientID: c.ID(), Session: c.SessionID(), Principal: principal, Address: address}
 }
 

@@ -88,6 +88,7 @@ type server struct {
 	front  *front
 	tls    *tlsSide     // nil without TLS
 	device *http.Server // for devices with certificates; nil without TLS
+	plane  *dataplane.Handler
 
 	temporary  string // folder that goes with the server, "" for none
 	listeners  []net.Listener
@@ -200,8 +201,9 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 	known.holders = holders
 	authorizers := authorizer.New(authorizer.Config{Registry: things, Functions: functions, Logger: s.log, Now: s.clock.now})
 	devices := dataplane.New(dataplane.Config{
-		Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
+		Engine: s.engine, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
+	s.plane = devices
 	handler := &brokerHandler{handler: devices}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return nil, err
@@ -423,6 +425,9 @@ func (s *server) stop() error {
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close(ctx))
+	}
+	if s.plane != nil {
+		s.plane.Wait()
 	}
 	for _, l := range s.listeners {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {

@@ -7,7 +7,7 @@ import (
 )
 
 // discard is a client that throws its answers away.
-type discard struct{}
+type discard struct{ Client }
 
 func (discard) Deliver(string, []byte, byte) {}
 

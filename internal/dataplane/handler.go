@@ -24,6 +24,10 @@ type Engine interface {
 // Client is the connection, or the session of a client that has gone, from which a message
 // came.
 type Client interface {
+	// ID is its client id.
+	ID() string
+	// Certificate is what it showed in its handshake, "" for nothing.
+	Certificate() iot.CertificateID
 	// Deliver sends a message to this client alone, subscribed or not, and keeps payload. It
 	// does not block; what cannot be delivered is dropped.
 	Deliver(topic string, payload []byte, qos byte)
@@ -31,10 +35,11 @@ type Client interface {
 
 // Config is what a Handler needs. Engine is required.
 type Config struct {
-	Engine  Engine
-	Now     func() time.Time      // default time.Now
-	Logger  *slog.Logger          // nil: none
-	Metrics prometheus.Registerer // nil: none
+	Engine      Engine
+	Provisioner Provisioner           // nil: the topics of provisioning are not there
+	Now         func() time.Time      // default time.Now
+	Logger      *slog.Logger          // nil: none
+	Metrics     prometheus.Registerer // nil: none
 	// Reads and Writes are how many requests a second all devices together may make, over
 	// MQTT and HTTPS: describe and get-pending, and start-next and update (spec §15.2). 0 is
 	// any number.
@@ -51,6 +56,8 @@ type Handler struct {
 	https   *wire.Service
 	reads   *rate.Limiter // nil: any number
 	writes  *rate.Limiter
+
+	provisioning provisioning
 }
 
 // New returns a Handler for cfg.
@@ -64,6 +71,7 @@ func New(cfg Config) *Handler {
 	}
 	h.reads, h.writes = newLimiter(cfg.Reads), newLimiter(cfg.Writes)
 	h.https = h.newHTTPS()
+	h.provisioning = provisioning{provisioner: cfg.Provisioner, slots: make(chan struct{}, provisionAtOnce)}
 	return h
 }
 

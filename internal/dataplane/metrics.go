@@ -13,7 +13,7 @@ type requestMetrics struct{ requests *prometheus.CounterVec }
 func newRequestMetrics(reg prometheus.Registerer) requestMetrics {
 	m := requestMetrics{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "drover_device_requests_total",
-		Help: "Requests of devices about their jobs, by transport, operation and result.",
+		Help: "Requests of devices, by transport, operation and result.",
 	}, []string{"transport", "operation", "result"})}
 	if reg != nil {
 		reg.MustRegister(m.requests)

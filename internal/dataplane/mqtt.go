@@ -31,6 +31,12 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 	switch {
 	case class == ordinary:
 		return Route
+	case class == reserved && !m.Retain && h.provisioning.provisioner != nil:
+		if r, ok := parseProvisioning(m.Topic); ok {
+			h.provision(c, m, r)
+			return Taken
+		}
+		return Refuse
 	case class == reserved || m.Retain:
 		return Refuse
 	}

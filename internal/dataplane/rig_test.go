@@ -249,6 +249,10 @@ type client struct {
 	name string
 }
 
+func (c client) ID() string { return c.name }
+
+func (c client) Certificate() iot.CertificateID { return "" }
+
 func (c client) Deliver(topic string, payload []byte, qos byte) {
 	c.r.send(sent{c.name, topic, string(payload), qos})
 }

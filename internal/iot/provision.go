@@ -238,9 +238,24 @@ func (p *blueprintParser) sections(root map[string]any, kind ProvisioningType) {
 			if _, isList := v.([]any); isList || isObject && function(o) == "" {
 				p.fail(at, "the device configuration is flat: no objects or lists in it")
 			}
+			if n, isNumber := v.(json.Number); isNumber {
+				v = p.number(at, n)
+			}
 			p.b.device[name] = p.expression(at, v)
 		}
 	}
+}
+
+// number returns a number as what every encoding has: an integer, or a float.
+func (p *blueprintParser) number(at string, n json.Number) any {
+	if i, err := n.Int64(); err == nil {
+		return i
+	}
+	f, err := n.Float64()
+	if err != nil {
+		p.fail(at, "the number is too large")
+	}
+	return f
 }
 
 func (p *blueprintParser) parameters(declared map[string]any) {
