@@ -407,7 +407,7 @@ func TestB156B158CACertificates(t *testing.T) {
 		_, err := f.api.UpdateCACertificate(f.ctx, &in)
 		f.must(err)
 	}
-	config := &types.RegistrationConfig{TemplateBody: aws.String(`{"Resources":{}}`), RoleArn: aws.String("arn:aws:iam::123456789012:role/x")}
+	config := &types.RegistrationConfig{TemplateBody: aws.String(fmt.Sprintf(jitp, f.prefix, "g")), RoleArn: aws.String("arn:aws:iam::123456789012:role/x")}
 	update(iot.UpdateCACertificateInput{NewStatus: types.CACertificateStatusActive, NewAutoRegistrationStatus: types.AutoRegistrationStatusEnable, RegistrationConfig: config})
 	if c := describe(); c.Status != types.CACertificateStatusActive || c.AutoRegistrationStatus != types.AutoRegistrationStatusEnable || *c.CustomerVersion != 2 {
 		t.Errorf("%s %s version %d", c.Status, c.AutoRegistrationStatus, *c.CustomerVersion)

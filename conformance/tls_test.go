@@ -441,3 +441,107 @@ func TestB172B173B174B175JustInTimeRegistration(t *testing.T) {
 	f.must(f.attach(f.thing("pump"), c.id, ""))
 	f.works(f.mqtts, f.config(with(c)))
 }
+
+// jitp is a template for devices that come by themselves: it names the device after its subject.
+const jitp = `{
+	"Parameters": {
+		"AWS::IoT::Certificate::CommonName": {"Type": "String"},
+		"AWS::IoT::Certificate::Country": {"Type": "String"},
+		"AWS::IoT::Certificate::Id": {"Type": "String"}
+	},
+	"Resources": {
+		"thing": {"Type": "AWS::IoT::Thing", "Properties": {
+			"ThingName": {"Fn::Join": ["-", ["%s", {"Ref": "AWS::IoT::Certificate::CommonName"}]]},
+			"AttributePayload": {"country": {"Ref": "AWS::IoT::Certificate::Country"}},
+			"ThingGroups": ["%s"]
+		}},
+		"certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "ACTIVE"}}
+	}
+}`
+
+func TestB176B177JustInTimeProvisioning(t *testing.T) {
+	f := tlsFleet(t)
+	group := f.group("pumps", "")
+	body := fmt.Sprintf(jitp, f.prefix, group)
+	template := f.name("jitp")
+	_, err := f.api.CreateProvisioningTemplate(f.ctx, &iot.CreateProvisioningTemplateInput{
+		TemplateName: &template, TemplateBody: &body, Type: types.TemplateTypeJitp, Enabled: aws.Bool(true),
+		ProvisioningRoleArn: aws.String("arn:aws:iam::123456789012:role/x"),
+	})
+	f.must(err)
+	for name, config := range map[string]*types.RegistrationConfig{
+		"body":     {TemplateBody: &body, RoleArn: aws.String("arn:aws:iam::123456789012:role/x")},
+		"template": {TemplateName: &template},
+	} {
+		a := newAuthority(t, f.name("ca-of-"+name))
+		f.mustCA(a, automatic, func(in *iot.RegisterCACertificateInput) { in.RegistrationConfig = config })
+		c := a.sign("by-"+name, func(x *x509.Certificate) { x.Subject.Country = []string{"CH"} })
+		f.shut(f.mqtts, f.config(with(c))) // the first connection is dropped all the same
+		if got := f.certificate(c.id); got.Status != types.CertificateStatusActive {
+			t.Errorf("%s: the certificate is %s", name, got.Status)
+		}
+		thing, err := f.api.DescribeThing(f.ctx, &iot.DescribeThingInput{ThingName: aws.String(f.name("by-" + name))})
+		f.must(err)
+		things, err := f.api.ListPrincipalThings(f.ctx, &iot.ListPrincipalThingsInput{Principal: aws.String(f.certARN(c.id))})
+		f.must(err)
+		groups, err := f.api.ListThingGroupsForThing(f.ctx, &iot.ListThingGroupsForThingInput{ThingName: thing.ThingName})
+		f.must(err)
+		if thing.Attributes["country"] != "CH" || fmt.Sprint(things.Things) != fmt.Sprint([]string{*thing.ThingName}) || len(groups.ThingGroups) != 1 {
+			t.Errorf("%s: attributes %v, attached to %v, groups %v", name, thing.Attributes, things.Things, groups.ThingGroups)
+		}
+		f.works(f.mqtts, f.config(with(c)))
+
+		// A subject without what the template declares.
+		poor := a.sign("poor-" + name)
+		f.shut(f.mqtts, f.config(with(poor)))
+		if got := f.certificate(poor.id); got.Status != types.CertificateStatusPendingActivation {
+			t.Errorf("%s: without a country the certificate is %s", name, got.Status)
+		}
+		_, err = f.api.DescribeThing(f.ctx, &iot.DescribeThingInput{ThingName: aws.String(f.name("poor-" + name))})
+		f.refused(err, "ResourceNotFoundException", 404)
+		f.shut(f.mqtts, f.config(with(poor)))
+	}
+}
+
+func TestB178TemplatesOfCAs(t *testing.T) {
+	f := tlsFleet(t)
+	body := fmt.Sprintf(jitp, f.prefix, "g")
+	template := f.name("fleet")
+	_, err := f.api.CreateProvisioningTemplate(f.ctx, &iot.CreateProvisioningTemplateInput{
+		TemplateName: &template, TemplateBody: &body, Enabled: aws.Bool(true), ProvisioningRoleArn: aws.String("arn:aws:iam::123456789012:role/x"),
+	})
+	f.must(err)
+	role := aws.String("arn:aws:iam::123456789012:role/x")
+	ca := f.mustCA(newAuthority(t, f.name("ca")))
+	for name, config := range map[string]*types.RegistrationConfig{
+		"type":       {TemplateName: &template},
+		"unknown":    {TemplateName: aws.String(f.name("nobody"))},
+		"both":       {TemplateName: &template, TemplateBody: &body, RoleArn: role},
+		"none":       {RoleArn: role},
+		"no role":    {TemplateBody: &body},
+		"no section": {TemplateBody: aws.String(`{"Nothing": {}}`), RoleArn: role},
+		"no JSON":    {TemplateBody: aws.String(`{`), RoleArn: role},
+	} {
+		_, err := f.registerCA(newAuthority(t, f.name(name)), func(in *iot.RegisterCACertificateInput) { in.RegistrationConfig = config })
+		f.refused(err, "InvalidRequestException", 400)
+		_, err = f.api.UpdateCACertificate(f.ctx, &iot.UpdateCACertificateInput{CertificateId: &ca, RegistrationConfig: config})
+		f.refused(err, "InvalidRequestException", 400)
+	}
+}
+
+func TestB231ClaimConnects(t *testing.T) {
+	f := tlsFleet(t)
+	body := fmt.Sprintf(jitp, f.prefix, "g")
+	template := f.name("fleet")
+	_, err := f.api.CreateProvisioningTemplate(f.ctx, &iot.CreateProvisioningTemplateInput{
+		TemplateName: &template, TemplateBody: &body, Enabled: aws.Bool(true), ProvisioningRoleArn: aws.String("arn:aws:iam::123456789012:role/x"),
+	})
+	f.must(err)
+	out, err := f.api.CreateProvisioningClaim(f.ctx, &iot.CreateProvisioningClaimInput{TemplateName: &template})
+	f.must(err)
+	pair, err := tls.X509KeyPair([]byte(*out.CertificatePem), []byte(*out.KeyPair.PrivateKey))
+	f.must(err)
+	f.works(f.mqtts, f.config(with(identity{tls: pair})))
+	_, err = f.api.DescribeCertificate(f.ctx, &iot.DescribeCertificateInput{CertificateId: out.CertificateId})
+	f.refused(err, "ResourceNotFoundException", 404)
+}

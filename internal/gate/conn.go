@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"sync"
+	"time"
 
 	"drover/internal/iot"
 )
@@ -17,6 +18,7 @@ type Conn struct {
 	// Of a client that showed a certificate; constant.
 	id          iot.CertificateID
 	certificate *x509.Certificate
+	expiry      *time.Timer // of a claim; nil for others
 
 	mu      sync.Mutex
 	dropped bool
@@ -54,16 +56,38 @@ func (c *Conn) drop() {
 		f()
 		return
 	}
-	// The socket itself: to close a TLS connection in good form may have to wait.
-	_ = c.Conn.(*tls.Conn).NetConn().Close() // who reads from it tells
+	_ = c.NetConn().Close() // who reads from it tells
 }
 
-// Close closes the connection.
+// Close closes the connection in good form, for which it may have to wait some seconds.
 func (c *Conn) Close() error {
+	c.forget()
+	return c.Conn.Close()
+}
+
+// NetConn returns the socket under TLS. To close that ends the connection without a word and
+// without waiting.
+func (c *Conn) NetConn() net.Conn { return socket{c.Conn.(*tls.Conn).NetConn(), c} }
+
+// socket is the socket of a Conn.
+type socket struct {
+	net.Conn
+	of *Conn
+}
+
+func (s socket) Close() error {
+	s.of.forget()
+	return s.Conn.Close()
+}
+
+// forget takes the connection out of the live ones. It may be called again.
+func (c *Conn) forget() {
 	if c.id != "" {
 		c.live.remove(c)
 	}
-	return c.Conn.Close()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
 }
 
 // Listener hands out connections that came through gates. It is a net.Listener, so that a

@@ -281,7 +281,11 @@ func (g *Gate) admit(ctx context.Context, c *Conn, state tls.ConnectionState) er
 	c.certificate = state.PeerCertificates[0]
 	c.id = pki.ID(c.certificate)
 	g.live.add(c)
-	_, err := g.cfg.Devices.Admit(ctx, state)
+	h, err := g.cfg.Devices.Admit(ctx, state)
+	if err == nil && h.Claim != "" {
+		// A claim lives for minutes, and nothing that came in with it shall live longer.
+		c.expiry = time.AfterFunc(time.Until(h.NotAfter.Std()), c.drop)
+	}
 	return err
 }
 

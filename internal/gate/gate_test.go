@@ -33,6 +33,7 @@ var discard = slog.New(slog.DiscardHandler)
 type registry struct {
 	mu     sync.Mutex
 	status map[iot.CertificateID]iot.CertificateStatus
+	claim  time.Duration // what is left of the claim that every certificate is; 0: they are none
 }
 
 func (r *registry) Holder(_ context.Context, id iot.CertificateID) (*iot.Holder, error) {
@@ -41,6 +42,9 @@ func (r *registry) Holder(_ context.Context, id iot.CertificateID) (*iot.Holder,
 	status := r.status[id]
 	if status == "" {
 		status = iot.CertificateActive
+	}
+	if r.claim > 0 {
+		return &iot.Holder{ID: id, Status: status, NotAfter: iot.At(time.Now().Add(r.claim)), Claim: "template"}, nil
 	}
 	return &iot.Holder{ID: id, Status: status, NotAfter: iot.At(pki.Expiry)}, nil
 }
@@ -240,6 +244,32 @@ func TestGateDropsWhatIsNoGoodAnyMore(t *testing.T) {
 	change(iot.CertificateActive)
 	client, server = r.connect(r.config())
 	r.must(errors.Join(client.Close(), server.Close()))
+}
+
+func TestGateEndsWithTheClaim(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.registry.claim = 200 * time.Millisecond
+	client, server := r.connect(r.config())
+	closed(t, client)
+	r.must(client.Close())
+	_ = server.Close() // closed already
+}
+
+// TestGateSocketIsForgotten: who closes the socket under TLS, so as not to wait, is forgotten like
+// who closes the connection.
+func TestGateSocketIsForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	client, server := r.connect(r.config())
+	r.must(server.NetConn().Close())
+	closed(t, client)
+	r.live.mu.Lock()
+	defer r.live.mu.Unlock()
+	if len(r.live.conns) != 0 {
+		t.Errorf("%d are remembered", len(r.live.conns))
+	}
+	_ = client.Close() // closed already
 }
 
 func TestGateProtocols(t *testing.T) {

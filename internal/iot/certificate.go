@@ -229,7 +229,7 @@ type PrincipalEvent struct {
 	Exclusive   bool          `json:"exclusive,omitempty"`
 }
 
-// Holder is what is known of who presents a registered certificate.
+// Holder is what is known of who presents a registered certificate, or a claim.
 type Holder struct {
 	ID        CertificateID
 	PEM       string
@@ -237,6 +237,7 @@ type Holder struct {
 	Mode      CertificateMode
 	NotBefore Time
 	NotAfter  Time
+	Claim     string           // the provisioning template for which alone it is good, "" for any certificate but a claim
 	Things    []ThingPrincipal // that it is attached to, by name; at most MaxHolderThings
 }
 

@@ -107,6 +107,29 @@ func ForClients(c *x509.Certificate) bool {
 	return slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
+// Parameters returns what provisioning templates can know of the subject of a certificate, by
+// the names that parameters have there (identity spec §4.10). What the subject does not have is
+// not in it.
+func Parameters(c *x509.Certificate) map[string]string {
+	names := map[string]string{
+		"2.5.4.6": "Country", "2.5.4.10": "Organization", "2.5.4.11": "OrganizationalUnit", "2.5.4.46": "DistinguishedNameQualifier",
+		"2.5.4.8": "StateName", "2.5.4.3": "CommonName", "2.5.4.5": "SerialNumber",
+	}
+	parameters := make(map[string]string)
+	for _, part := range c.Subject.Names {
+		value, isText := part.Value.(string)
+		name := names[part.Type.String()]
+		if !isText || name == "" || value == "" {
+			continue
+		}
+		name = "AWS::IoT::Certificate::" + name
+		if _, have := parameters[name]; !have { // the first of several
+			parameters[name] = value
+		}
+	}
+	return parameters
+}
+
 // ParseRequest reads a certificate signing request in PEM form. InvalidRequest if it is none,
 // if its signature does not hold, if its key is not accepted, or if it asks for the certificate
 // of a CA.

@@ -52,9 +52,6 @@ func (r *Registry) RegisterCA(ctx context.Context, n iot.CARegistration) (*iot.C
 	if (n.Mode == iot.ModeSNIOnly) == (n.Verification != "") {
 		return nil, iot.Errorf(iot.InvalidRequest, "A verificationCertificate must be given for certificateMode DEFAULT and must not be given for SNI_ONLY")
 	}
-	if err := checkRegistration(n.Registration); err != nil {
-		return nil, err
-	}
 	if err := iot.CheckNewTags(n.Tags); err != nil {
 		return nil, err
 	}
@@ -70,6 +67,9 @@ func (r *Registry) RegisterCA(ctx context.Context, n iot.CARegistration) (*iot.C
 		Registration: n.Registration, Mode: n.Mode, NotBefore: iot.At(x.NotBefore), NotAfter: iot.At(x.NotAfter), Version: 1,
 	}
 	err = r.update(ctx, n.Actor, func(c *change) error {
+		if err := checkRegistration(c, n.Registration); err != nil {
+			return err
+		}
 		if c.now > ca.NotAfter {
 			return iot.Errorf(iot.CertificateInvalid, "The CA certificate has expired")
 		}
@@ -129,19 +129,29 @@ func verifyPossession(rd store.CertificateReader, verification, caPEM string) er
 	return nil
 }
 
-// checkRegistration says what is missing in a registration config.
-func checkRegistration(c *iot.RegistrationConfig) error {
+// checkRegistration says what is wrong with a registration config: InvalidRequest if it has not
+// one template, a body without a role, a body that iot.ParseBlueprint refuses, or the name of a
+// template that is not there or not for devices that come by themselves.
+func checkRegistration(rd store.ProvisioningReader, c *iot.RegistrationConfig) error {
 	switch {
 	case c == nil:
 		return nil
 	case (c.TemplateBody == "") == (c.TemplateName == ""):
 		return iot.Errorf(iot.InvalidRequest, "registrationConfig must have either a templateBody or a templateName")
-	case c.TemplateBody != "" && c.RoleARN == "":
-		return iot.Errorf(iot.InvalidRequest, "registrationConfig must have a roleArn with its templateBody")
 	case c.TemplateName != "":
-		return iot.Errorf(iot.InvalidRequest, "drover does not have provisioning templates yet (member 'registrationConfig.templateName')")
+		t, err := rd.ProvisioningTemplate(c.TemplateName)
+		if errors.Is(err, store.ErrNotFound) {
+			return iot.Errorf(iot.InvalidRequest, "Provisioning template %s cannot be found", c.TemplateName)
+		}
+		if err == nil && t.Type != iot.JustInTime {
+			err = iot.Errorf(iot.InvalidRequest, "Provisioning template %s is of the type %s; a CA certificate needs one of the type %s", t.Name, t.Type, iot.JustInTime)
+		}
+		return err
+	case c.RoleARN == "":
+		return iot.Errorf(iot.InvalidRequest, "registrationConfig must have a roleArn with its templateBody")
 	}
-	return nil
+	_, err := iot.ParseBlueprint(c.TemplateBody, iot.JustInTime)
+	return err
 }
 
 // CA returns a CA certificate. NotFound.
@@ -160,13 +170,13 @@ func (r *Registry) CAs(ctx context.Context, q iot.CAQuery, page iot.Page) ([]*io
 // registrations ask for its status. NotFound; InvalidRequest for a registration config that is
 // not whole, or that is to be set and removed at once.
 func (r *Registry) UpdateCA(ctx context.Context, u iot.CAUpdate) error {
-	if err := checkRegistration(u.Registration); err != nil {
-		return err
-	}
 	if u.RemoveAutoRegistration && (u.Registration != nil || u.AutoRegistration != nil && *u.AutoRegistration) {
 		return iot.Errorf(iot.InvalidRequest, "removeAutoRegistration cannot be combined with a registrationConfig or newAutoRegistrationStatus ENABLE")
 	}
 	return r.update(ctx, u.Actor, func(c *change) error {
+		if err := checkRegistration(c, u.Registration); err != nil {
+			return err
+		}
 		ca, err := caByID(c, u.ID)
 		if err != nil {
 			return err

@@ -13,9 +13,18 @@ import (
 // serviceActor is who does what nobody asked for.
 const serviceActor = "drover"
 
-// Holder returns what is known of who presents a certificate. NotFound.
+// Holder returns what is known of who presents a certificate, which may be a claim. NotFound.
 func (r *Registry) Holder(ctx context.Context, id iot.CertificateID) (*iot.Holder, error) {
 	return view(ctx, r, func(rd store.Reader) (*iot.Holder, error) {
+		claim, err := rd.Claim(id)
+		if err == nil {
+			return &iot.Holder{
+				ID: id, PEM: claim.PEM, Status: iot.CertificateActive, Mode: iot.ModeDefault, NotAfter: claim.Expires, Claim: claim.Template,
+			}, nil
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
 		c, err := certificateByID(rd, id)
 		if err != nil {
 			return nil, err
@@ -57,24 +66,30 @@ func introducer(rd store.CertificateReader, x *x509.Certificate, now iot.Time) (
 
 // Introduce registers a certificate whose holder came by itself and proved to have its key: it
 // then waits for its activation, which is told to who can give it. One that waits already is
-// told again (identity spec §4.9). The connection is over in any case. Errors as of
-// Introducible; CertificateState for a registered certificate that does not wait.
+// told again (identity spec §4.9). If the CA has a template for its devices, that is carried out
+// at once (§4.10); what goes wrong there leaves the certificate waiting, is logged, and is tried
+// again next time. The connection is over in any case. Errors as of Introducible;
+// CertificateState for a registered certificate that does not wait.
 func (r *Registry) Introduce(ctx context.Context, x *x509.Certificate) error {
-	return r.update(ctx, serviceActor, func(c *change) error {
+	var cert *iot.Certificate
+	var config *iot.RegistrationConfig
+	err := r.update(ctx, serviceActor, func(c *change) error {
 		ca, err := introducer(c, x, c.now)
 		if err != nil {
 			return err
 		}
-		cert, err := c.CertificateByID(pki.ID(x))
+		config = ca.Registration
+		cert, err = c.CertificateByID(pki.ID(x))
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			cert = newCertificate(x, iot.CertificatePendingActivation)
 			cert.CA, cert.Mode = ca.ID, ca.Mode
 			cert.CreatedAt, cert.ModifiedAt = c.now, c.now
+			// Who remembers certificates has nothing to forget: that there is none is not remembered,
+			// and the connection ends after this.
 			if err := c.InsertCertificate(cert); err != nil {
 				return err
 			}
-			c.changed(cert)
 		case err != nil:
 			return err
 		case cert.Status != iot.CertificatePendingActivation:
@@ -83,5 +98,54 @@ func (r *Registry) Introduce(ctx context.Context, x *x509.Certificate) error {
 		event := certificateEvent(cert)
 		event.RegisteredAt = cert.CreatedAt
 		return c.record(iot.CertificateIntroduced, event)
+	})
+	if err != nil || config == nil {
+		return err
+	}
+	if err := r.provisionIntroduced(ctx, x, cert, *config); err != nil {
+		r.log.WarnContext(ctx, "just-in-time provisioning failed", "certificate", cert.ID, "ca", cert.CA, "err", err)
+	}
+	return nil
+}
+
+// provisionIntroduced carries out the template of a CA for one of its certificates, in one
+// transaction.
+func (r *Registry) provisionIntroduced(ctx context.Context, x *x509.Certificate, cert *iot.Certificate, config iot.RegistrationConfig) error {
+	return r.update(ctx, serviceActor, func(c *change) error {
+		body := config.TemplateBody
+		if config.TemplateName != "" {
+			t, version, err := defaultVersion(c, config.TemplateName)
+			if err != nil {
+				return err
+			}
+			if !t.Enabled {
+				return iot.Errorf(iot.AccessDenied, "provisioning template %s is not enabled", t.Name)
+			}
+			body = version.Body
+		}
+		blueprint, err := iot.ParseBlueprint(body, iot.JustInTime)
+		if err != nil {
+			return err
+		}
+		parameters := pki.Parameters(x)
+		parameters[iot.CertificateIDParameter] = string(cert.ID)
+		plan, err := blueprint.Resolve(parameters)
+		if err != nil {
+			return err
+		}
+		if plan.Certificate.ID != cert.ID {
+			return iot.Errorf(iot.InvalidRequest, "the template names another certificate than the device's")
+		}
+		if cert, err = c.CertificateByID(cert.ID); err != nil {
+			return err
+		}
+		if _, err := r.carryOut(c, plan, cert); err != nil {
+			return err
+		}
+		event := iot.ProvisionedEvent{Template: config.TemplateName, Certificate: cert.ID}
+		if plan.Thing != nil {
+			event.Thing = plan.Thing.Name
+		}
+		return c.record(iot.Provisioned, event)
 	})
 }
