@@ -455,7 +455,8 @@ const jitp = `{
 			"AttributePayload": {"country": {"Ref": "AWS::IoT::Certificate::Country"}},
 			"ThingGroups": ["%s"]
 		}},
-		"certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "ACTIVE"}}
+		"certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "ACTIVE"}},
+		"policy": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyDocument": {"Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]}}}
 	}
 }`
 
@@ -486,6 +487,11 @@ func TestB176B177JustInTimeProvisioning(t *testing.T) {
 		f.must(err)
 		groups, err := f.api.ListThingGroupsForThing(f.ctx, &iot.ListThingGroupsForThingInput{ThingName: thing.ThingName})
 		f.must(err)
+		policies, err := f.api.ListAttachedPolicies(f.ctx, &iot.ListAttachedPoliciesInput{Target: aws.String(f.certARN(c.id))})
+		f.must(err)
+		if len(policies.Policies) != 1 {
+			t.Errorf("%s: policies %v", name, policies.Policies)
+		}
 		if thing.Attributes["country"] != "CH" || fmt.Sprint(things.Things) != fmt.Sprint([]string{*thing.ThingName}) || len(groups.ThingGroups) != 1 {
 			t.Errorf("%s: attributes %v, attached to %v, groups %v", name, thing.Attributes, things.Things, groups.ThingGroups)
 		}

@@ -118,7 +118,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		return nil, err
 	}
 	if cfg.overTLS() {
-		if s.tls, err = newTLSSide(&s.cfg, pki.Open(cfg.Data), s.clock.now, log); err != nil {
+		if s.tls, err = newTLSSide(&s.cfg, pki.Open(cfg.Data), log); err != nil {
 			return nil, err
 		}
 	}
@@ -224,7 +224,7 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
 	if s.cfg.Test {
-		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, access: s.access}
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, access: s.access, holders: holders}
 	}
 	s.http = s.httpServer(s.front)
 	if s.tls != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"drover/internal/access"
+	"drover/internal/auth"
 	"drover/internal/broker"
 	"drover/internal/engine"
 	"drover/internal/iot"
@@ -46,11 +47,12 @@ func (c *clock) back() {
 
 // testMode lets those who test devices move the clock and start from nothing.
 type testMode struct {
-	clock  *clock
-	engine *engine.Engine
-	store  *sqlstore.DB
-	broker *broker.Broker
-	access *access.Decider
+	clock   *clock
+	engine  *engine.Engine
+	store   *sqlstore.DB
+	broker  *broker.Broker
+	access  *access.Decider
+	holders *auth.Devices
 
 	moving sync.Mutex // one change at a time
 }
@@ -164,5 +166,6 @@ func (m *testMode) reset(ctx context.Context) error {
 		return err
 	}
 	m.access.PoliciesChanged("")
+	m.holders.Forget()
 	return m.engine.Settle(ctx)
 }

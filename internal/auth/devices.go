@@ -101,6 +101,14 @@ func (d *Devices) CertificateChanged(id iot.CertificateID, alive bool) {
 	}
 }
 
+// Forget forgets everything that was looked up.
+func (d *Devices) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	clear(d.holders)
+}
+
 // Check refuses, in the middle of a handshake, who could not be admitted at its end: it saves
 // the rest of the work. The key has not been proved yet, so that nothing is changed.
 func (d *Devices) Check(ctx context.Context, state tls.ConnectionState) error {
