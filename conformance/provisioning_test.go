@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -212,6 +213,61 @@ func TestB231ProvisioningClaim(t *testing.T) {
 	}
 }
 
+// claim makes a claim for a template and returns its certificate.
+func (f *fleet) claim(template string) identity {
+	f.t.Helper()
+	out, err := f.api.CreateProvisioningClaim(f.ctx, &iot.CreateProvisioningClaimInput{TemplateName: &template})
+	f.must(err)
+	return f.identity(*out.CertificateId, *out.CertificatePem, *out.KeyPair.PrivateKey)
+}
+
+func (f *fleet) identity(id, pem, key string) identity {
+	f.t.Helper()
+	c := identity{id: id, pem: pem}
+	var err error
+	c.tls, err = tls.X509KeyPair([]byte(pem), []byte(key))
+	f.must(err)
+	return c
+}
+
+// TestB231ProvisionByClaim: a device comes with a claim, gets a certificate of its own, and works
+// with that one; the claim is over after five minutes.
+func TestB231ProvisionByClaim(t *testing.T) {
+	t.Parallel()
+	f := fleetOn(t, ownServer(t, "--test", "--tls", "--tls-name", serverName, "--mqtts", "127.0.0.1:0"))
+	name := f.template("t", f.provisioningBody("", ""))
+	claim := f.claim(name)
+	d, err := f.overTLS(f.mqtts, f.config(with(claim)), f.name("new"), 5)
+	f.must(err)
+	d.answers(name)
+	a := d.provision(createJSON, "", "accepted")
+	own := f.identity(a["certificateId"].(string), a["certificatePem"].(string), a["privateKey"].(string))
+	f.shut(f.mqtts, f.config(with(own))) // not before it is registered
+	d.provision(provisionTopic(name), registration(a["certificateOwnershipToken"].(string), `"Serial":"17"`), "accepted")
+	d.disconnect()
+	f.works(f.mqtts, f.config(with(own)))
+
+	f.clock(`{"advance":"5m"}`)
+	f.shut(f.mqtts, f.config(with(claim)))
+	f.works(f.mqtts, f.config(with(own)))
+}
+
+// TestB232ClaimOfAnotherTemplate: a claim provisions by its own template only.
+func TestB232ClaimOfAnotherTemplate(t *testing.T) {
+	f := tlsFleet(t)
+	mine, other := f.template("mine", f.provisioningBody("", "")), f.template("other", f.provisioningBody("", ""))
+	d, err := f.overTLS(f.mqtts, f.config(with(f.claim(mine))), f.name("new"), 4)
+	f.must(err)
+	d.answers(mine)
+	_, token := d.create()
+	for _, kind := range []string{"accepted", "rejected"} {
+		if err := d.subscribe(provisionTopic(other)+"/"+kind, 1); err != nil {
+			return // it may not even hear of it
+		}
+	}
+	d.refusedAs(other, registration(token, `"Serial":"1"`), 403, "AccessDenied")
+}
+
 // TestB233B234CreateOverMQTT: with a new key or for a request, a certificate that waits for its
 // activation, and a token.
 func TestB233B234CreateOverMQTT(t *testing.T) {
@@ -238,12 +294,19 @@ func TestB233B234CreateOverMQTT(t *testing.T) {
 	}
 }
 
-// TestB235RegisterThing: thing, groups and certificate are there, and the device is told its
-// configuration.
+// TestB235RegisterThing: thing, groups, policies and certificate are there, and the device is told
+// its configuration.
 func TestB235RegisterThing(t *testing.T) {
 	f := newFleet(t)
-	group := f.group("g", "")
-	name := f.template("t", f.provisioningBody(`,"ThingGroups":["`+group+`"]`, ""))
+	group, named := f.group("g", ""), f.name("p")
+	_, err := f.api.CreatePolicy(f.ctx, &iot.CreatePolicyInput{PolicyName: &named,
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*"}]}`)})
+	f.must(err)
+	body := strings.Replace(f.provisioningBody(`,"ThingGroups":["`+group+`"]`, ""), `"Resources":{`, `"Resources":{
+		"named":{"Type":"AWS::IoT::Policy","Properties":{"PolicyName":"`+named+`"}},
+		"inline":{"Type":"AWS::IoT::Policy","Properties":{"PolicyDocument":{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Action":"iot:Publish","Resource":{"Fn::Sub":"`+f.arn("topic", "dt")+`/${Serial}"}}]}}},`, 1)
+	name := f.template("t", body)
 	d := f.connect(f.name("claim"))
 	d.answers(name)
 	id, token := d.create()
@@ -259,6 +322,21 @@ func TestB235RegisterThing(t *testing.T) {
 	f.must(err)
 	if want := f.arn("cert", id); len(principals.Principals) != 1 || principals.Principals[0] != want {
 		t.Errorf("principals %v", principals.Principals)
+	}
+	attached, err := f.api.ListAttachedPolicies(f.ctx, &iot.ListAttachedPoliciesInput{Target: aws.String(f.arn("cert", id))})
+	f.must(err)
+	if len(attached.Policies) != 2 {
+		t.Fatalf("attached: %v", attached.Policies)
+	}
+	for _, p := range attached.Policies {
+		if *p.PolicyName == named {
+			continue
+		}
+		document, err := f.api.GetPolicy(f.ctx, &iot.GetPolicyInput{PolicyName: p.PolicyName})
+		f.must(err)
+		if len(*p.PolicyName) != 40 || !strings.Contains(*document.PolicyDocument, `topic/dt/17"`) {
+			t.Errorf("%s: %s", *p.PolicyName, *document.PolicyDocument)
+		}
 	}
 	in, err := f.api.ListThingsInThingGroup(f.ctx, &iot.ListThingsInThingGroupInput{ThingGroupName: &group})
 	f.must(err)

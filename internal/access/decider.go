@@ -67,6 +67,7 @@ type standing struct {
 	described *policy.Certificate
 	names     []iot.PolicyName
 	policies  []*policy.Policy
+	until     iot.Time // from then on nothing is allowed; 0 = never
 }
 
 // remembered is a standing in the cache. It is complete once ready is closed and does not change
@@ -203,7 +204,11 @@ func (d *Decider) load(ctx context.Context, s *remembered) error {
 		err := d.store.View(ctx, func(rd store.Reader) error {
 			again = false
 			cert, err := rd.CertificateByID(s.who.certificate)
-			if errors.Is(err, store.ErrNotFound) || err == nil && cert.Status != iot.CertificateActive {
+			if errors.Is(err, store.ErrNotFound) {
+				s.standing, err = d.claim(rd, s.who.certificate)
+				return err
+			}
+			if err == nil && cert.Status != iot.CertificateActive {
 				return nil // may nothing
 			}
 			if err != nil {

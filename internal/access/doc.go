@@ -4,7 +4,7 @@
 // In force are the policies attached to the certificate and those of the groups, and all groups
 // above them, that the thing of the connection is in. A connection has a thing if its certificate is
 // attached to one exclusively, or to the one that has the name of the client id. A certificate that
-// is unknown or not active may nothing.
+// is unknown or not active may nothing, and a claim nothing but to provision by its template.
 //
 //	Decider ── cache: certificate, client id ──► standing: thing, subject, policies
 //	   ▲                                             ▲

@@ -144,6 +144,9 @@ func (s *Session) decide(ctx context.Context, action string, resource policy.ARN
 	}
 	c := &s.client
 	about.SourceIP, about.Secure, about.Now, about.Username = c.SourceIP, c.Secure, s.d.now(), c.Username
+	if now.until != 0 && iot.At(about.Now) >= now.until {
+		return Decision{Outcome: policy.ImplicitDeny}
+	}
 	about.MQTT, about.ClientID, about.DomainName = c.MQTT, c.ClientID, c.DomainName
 	about.Thing, about.Certificate = now.thing, now.described
 	r := policy.Request{Action: action, Resource: resource, Context: &about}

@@ -120,6 +120,9 @@ func (r *Registry) expire(c *change, o iot.Ownership) error {
 	if err != nil || len(things) > 0 {
 		return err
 	}
+	if err := r.detachAll(c, iot.CertificateTarget(cert.ID)); err != nil {
+		return err
+	}
 	if err := c.DeleteCertificate(cert); err != nil {
 		return err
 	}
