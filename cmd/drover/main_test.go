@@ -151,6 +151,30 @@ func TestCA(t *testing.T) {
 	}
 }
 
+// TestPublicAddress: what devices are told has a name that they can use, and a port only if they
+// do not expect it.
+func TestPublicAddress(t *testing.T) {
+	side := &tlsSide{name: "drover.test"}
+	for name, c := range map[string]struct {
+		side       *tlsSide
+		names      []string
+		at         endpoints
+		data, jobs string
+	}{
+		"plain":      {nil, nil, endpoints{HTTP: "http://127.0.0.1:8080", MQTT: "mqtt://127.0.0.1:1883"}, "127.0.0.1:1883", "127.0.0.1:8080"},
+		"AWS's own":  {side, nil, endpoints{MQTTS: "mqtts://[::]:8883", DeviceHTTPS: "https://[::]:8443"}, "drover.test", "drover.test"},
+		"one port":   {side, nil, endpoints{ALPN: "https://0.0.0.0:443"}, "drover.test", "drover.test"},
+		"others":     {side, nil, endpoints{MQTTS: "mqtts://[::]:18883", ALPN: "https://[::]:1443"}, "drover.test:18883", "drover.test:1443"},
+		"an address": {side, nil, endpoints{MQTTS: "mqtts://192.0.2.1:8883"}, "192.0.2.1", ""},
+		"a name":     {side, []string{"drover.test"}, endpoints{MQTTS: "mqtts://192.0.2.1:8883"}, "drover.test", ""},
+	} {
+		s := &server{cfg: serveConfig{TLSName: c.names}, endpoints: c.at, tls: c.side}
+		if got := s.addresses(); got.Data != c.data || got.Jobs != c.jobs {
+			t.Errorf("%s: %q and %q, want %q and %q", name, got.Data, got.Jobs, c.data, c.jobs)
+		}
+	}
+}
+
 func TestEnvironmentWinsOverFile(t *testing.T) {
 	t.Setenv("DROVER_ACCOUNT", "99")
 	_, _, errs := command(t, "serve", "--data", filepath.Join(t.TempDir(), "d"), "--config", file(t, "account: \"123456789012\"\n"))

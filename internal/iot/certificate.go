@@ -232,7 +232,6 @@ type PrincipalEvent struct {
 // Holder is what is known of who presents a registered certificate, or a claim.
 type Holder struct {
 	ID        CertificateID
-	PEM       string
 	Status    CertificateStatus
 	Mode      CertificateMode
 	NotBefore Time

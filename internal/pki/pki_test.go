@@ -252,3 +252,99 @@ func TestOpenRefusesWhatIsNoAuthority(t *testing.T) {
 		}
 	}
 }
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	ca := Open(t.TempDir())
+	root := must[[]*x509.Certificate](t)(ca.Roots(true, now))[0]
+	issued := must[Issued](t)(ca.SignDevice(must[*x509.CertificateRequest](t)(
+		ParseRequest(request(t, ecKey(t, elliptic.P256()), x509.CertificateRequest{}))), now))
+	good := Encode(issued.Certificate)
+	if c, err := Parse(good + "anything"); err != nil || !c.Equal(issued.Certificate) {
+		t.Errorf("%v", err)
+	}
+	if CheckAuthority(issued.Certificate) == nil || CheckAuthority(root) != nil {
+		t.Error("who is a CA")
+	}
+	edPublic, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed := must[[]byte](t)(x509.CreateCertificate(rand.Reader, &x509.Certificate{}, &x509.Certificate{}, edPublic, edKey))
+	weak := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 1024))
+	small := must[[]byte](t)(x509.CreateCertificate(rand.Reader, &x509.Certificate{}, &x509.Certificate{}, weak.Public(), weak))
+	for text, want := range map[string]string{
+		"":                            "not in PEM format",
+		"hello":                       "not in PEM format",
+		encode("PRIVATE KEY", ed):     "not in PEM format",
+		encode("CERTIFICATE", ed):     "neither RSA nor ECDSA",
+		encode("CERTIFICATE", small):  "2048",
+		encode("CERTIFICATE", ed[1:]): "cannot be read",
+	} {
+		if _, err := Parse(text); iot.ErrorCode(err) != iot.CertificateInvalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestParameters(t *testing.T) {
+	t.Parallel()
+	a := Open(t.TempDir())
+	csr := must[*x509.CertificateRequest](t)(ParseRequest(request(t, ecKey(t, elliptic.P256()), x509.CertificateRequest{Subject: pkix.Name{
+		Country: []string{"CH", "DE"}, Organization: []string{"o"}, OrganizationalUnit: []string{"ou"}, Province: []string{"ZH"},
+		Locality: []string{"not among them"}, SerialNumber: "s-7", CommonName: "pump",
+		ExtraNames: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 46}, Value: "q"}},
+	}})))
+	got := Parameters(must[Issued](t)(a.SignDevice(csr, now)).Certificate)
+	want := map[string]string{
+		"Country": "CH", "Organization": "o", "OrganizationalUnit": "ou", "StateName": "ZH", "SerialNumber": "s-7", "CommonName": "pump",
+		"DistinguishedNameQualifier": "q",
+	}
+	if len(got) != len(want) {
+		t.Errorf("%v", got)
+	}
+	for name, value := range want {
+		if got["AWS::IoT::Certificate::"+name] != value {
+			t.Errorf("%s is %q, want %q", name, got["AWS::IoT::Certificate::"+name], value)
+		}
+	}
+}
+
+// FuzzParse: whatever is sent as a certificate or as a request for one, is refused in words or can
+// be worked with.
+func FuzzParse(f *testing.F) {
+	a := Open(f.TempDir())
+	key := must[*ecdsa.PrivateKey](f)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	text := request(f, key, x509.CertificateRequest{Subject: pkix.Name{CommonName: "x"}})
+	issued := must[Issued](f)(a.SignDevice(must[*x509.CertificateRequest](f)(ParseRequest(text)), now))
+	for _, text := range []string{text, Encode(issued.Certificate), ""} {
+		block, _ := pem.Decode([]byte(text))
+		if block == nil {
+			block = new(pem.Block)
+		}
+		f.Add(block.Bytes)
+	}
+	roots := must[[]*x509.Certificate](f)(a.Roots(false, now))
+	f.Fuzz(func(t *testing.T, der []byte) {
+		c, err := Parse(encode("CERTIFICATE", der))
+		if err != nil && iot.ErrorCode(err) != iot.CertificateInvalid {
+			t.Errorf("%v", err)
+		}
+		if err == nil {
+			_ = Parameters(c)
+			_ = ForClients(c)
+			if SignedBy(c, roots[0]) && !c.Equal(issued.Certificate) && !c.Equal(roots[0]) {
+				t.Errorf("a forgery: %x", der)
+			}
+		}
+		csr, err := ParseRequest(encode("CERTIFICATE REQUEST", der))
+		if err != nil && iot.ErrorCode(err) != iot.InvalidRequest {
+			t.Errorf("%v", err)
+		}
+		if err == nil {
+			if _, err := a.SignDevice(csr, now); err != nil {
+				t.Errorf("accepted and not signed: %v", err)
+			}
+		}
+	})
+}

@@ -19,7 +19,7 @@ func (r *Registry) Holder(ctx context.Context, id iot.CertificateID) (*iot.Holde
 		claim, err := rd.Claim(id)
 		if err == nil {
 			return &iot.Holder{
-				ID: id, PEM: claim.PEM, Status: iot.CertificateActive, Mode: iot.ModeDefault, NotAfter: claim.Expires, Claim: claim.Template,
+				ID: id, Status: iot.CertificateActive, Mode: iot.ModeDefault, NotAfter: claim.Expires, Claim: claim.Template,
 			}, nil
 		}
 		if !errors.Is(err, store.ErrNotFound) {
@@ -34,7 +34,7 @@ func (r *Registry) Holder(ctx context.Context, id iot.CertificateID) (*iot.Holde
 			return nil, err
 		}
 		return &iot.Holder{
-			ID: c.ID, PEM: c.PEM, Status: c.Status, Mode: c.Mode, NotBefore: c.NotBefore, NotAfter: c.NotAfter, Things: things,
+			ID: c.ID, Status: c.Status, Mode: c.Mode, NotBefore: c.NotBefore, NotAfter: c.NotAfter, Things: things,
 		}, nil
 	})
 }

@@ -1,10 +1,13 @@
 """A job carried out by AWS's own device SDK for Python (awsiotsdk) over MQTT.
 
-The API is found by AWS's own variables, the devices' listener by DROVER_MQTT (mqtt://HOST:PORT).
+The API is found by AWS's own variables, the devices' listener by DROVER_MQTT: mqtt://HOST:PORT
+without TLS, mqtts://HOST:PORT with a certificate, alpn://HOST:PORT with a certificate on the port
+where the protocol is told by ALPN. With TLS, DROVER_ROOTS is the file of the roots to trust.
 Registers a thing, creates a job, and plays its device the way AWS's samples do: subscribe to
 next-job notices, start, report, finish. Exits with 0 once the job is COMPLETED.
 """
 import concurrent.futures
+import json
 import os
 import sys
 import uuid
@@ -22,10 +25,26 @@ job = name + "-job"
 arn = iot.create_thing(thingName=name)["thingArn"]
 
 address = urlparse(os.environ["DROVER_MQTT"])
+context = None
+if address.scheme != "mqtt":
+    keys = iot.create_keys_and_certificate(setAsActive=True)
+    iot.attach_thing_principal(thingName=name, principal=keys["certificateArn"])
+    iot.create_policy(policyName=name, policyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "iot:Connect", "Resource": "arn:aws:iot:*:*:client/${iot:Connection.Thing.ThingName}"},
+        {"Effect": "Allow", "Action": ["iot:Publish", "iot:Receive"],
+         "Resource": "arn:aws:iot:*:*:topic/$aws/things/${iot:Connection.Thing.ThingName}/jobs/*"},
+        {"Effect": "Allow", "Action": "iot:Subscribe",
+         "Resource": "arn:aws:iot:*:*:topicfilter/$aws/things/${iot:Connection.Thing.ThingName}/jobs/*"}]}))
+    iot.attach_policy(policyName=name, target=keys["certificateArn"])
+    options = io.TlsContextOptions.create_client_with_mtls(keys["certificatePem"].encode(), keys["keyPair"]["PrivateKey"].encode())
+    options.override_default_trust_store_from_path(None, os.environ["DROVER_ROOTS"])
+    if address.scheme == "alpn":
+        options.alpn_list = ["x-amzn-mqtt-ca"]
+    context = io.ClientTlsContext(options)
 group = io.EventLoopGroup(1)
 bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
 connection = mqtt.Connection(
-    client=mqtt.Client(bootstrap), host_name=address.hostname, port=address.port, client_id=name, clean_session=True, keep_alive_secs=60)
+    client=mqtt.Client(bootstrap, context), host_name=address.hostname, port=address.port, client_id=name, clean_session=True, keep_alive_secs=60)
 connection.connect().result(TIMEOUT)
 jobs = iotjobs.IotJobsClient(connection)
 AT_LEAST_ONCE = mqtt.QoS.AT_LEAST_ONCE
