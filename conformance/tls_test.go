@@ -5,12 +5,16 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -440,6 +444,57 @@ func TestB172B173B174B175JustInTimeRegistration(t *testing.T) {
 	f.must(f.setStatus(c.id, types.CertificateStatusActive))
 	f.must(f.attach(f.thing("pump"), c.id, ""))
 	f.works(f.mqtts, f.config(with(c)))
+}
+
+// TestTwinOfRevoked: a revoked device cannot come back with a certificate that it made of its own by
+// changing the signature into the other one that holds.
+func TestTwinOfRevoked(t *testing.T) {
+	f := tlsFleet(t)
+	a := newAuthority(t, f.name("ca"))
+	f.mustCA(a, automatic)
+	c := a.sign("pump")
+	f.shut(f.mqtts, f.config(with(c)))
+	f.must(f.setStatus(c.id, types.CertificateStatusActive))
+	f.works(f.mqtts, f.config(with(c)))
+
+	twin := twinOf(t, c)
+	if x, err := x509.ParseCertificate(twin.tls.Certificate[0]); err != nil || x.CheckSignatureFrom(a.cert) != nil || twin.id == c.id {
+		t.Fatalf("no twin: %v", err)
+	}
+	f.must(f.setStatus(c.id, types.CertificateStatusRevoked))
+	for _, x := range []identity{c, twin} {
+		f.shut(f.mqtts, f.config(with(x)))
+	}
+	_, err := f.api.DescribeCertificate(f.ctx, &iot.DescribeCertificateInput{CertificateId: &twin.id})
+	f.refused(err, "ResourceNotFoundException", 404)
+}
+
+// twinOf returns the certificate with the other ECDSA signature that holds: (r, n-s) for (r, s).
+func twinOf(t *testing.T, c identity) identity {
+	t.Helper()
+	var outer struct {
+		Body, Algorithm asn1.RawValue
+		Signature       asn1.BitString
+	}
+	var signature struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(c.tls.Certificate[0], &outer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asn1.Unmarshal(outer.Signature.Bytes, &signature); err != nil {
+		t.Fatal(err)
+	}
+	signature.S.Sub(elliptic.P256().Params().N, signature.S)
+	bits, err := asn1.Marshal(signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer.Signature = asn1.BitString{Bytes: bits, BitLength: 8 * len(bits)}
+	der, err := asn1.Marshal(outer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(der)
+	return identity{id: hex.EncodeToString(sum[:]), tls: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: c.tls.PrivateKey}}
 }
 
 // jitp is a template for devices that come by themselves: it names the device after its subject.

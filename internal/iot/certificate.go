@@ -46,6 +46,7 @@ type Certificate struct {
 	Status     CertificateStatus
 	Mode       CertificateMode
 	CA         CertificateID // that it was registered under; "" for none
+	Key        string        // SHA-256 of the public key, hexadecimal
 	NotBefore  Time
 	NotAfter   Time
 	Version    int64 // customerVersion: 1 at registration, +1 per change

@@ -29,6 +29,13 @@ func ID(c *x509.Certificate) iot.CertificateID {
 	return iot.CertificateID(hex.EncodeToString(sum[:]))
 }
 
+// KeyHash returns the SHA-256 of the public key of a certificate, hexadecimal. Unlike the ID it is
+// the same for all certificates of a key.
+func KeyHash(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
 // Encode returns the PEM form of a certificate.
 func Encode(c *x509.Certificate) string { return encode(certificateBlock, c.Raw) }
 

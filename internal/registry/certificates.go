@@ -47,7 +47,7 @@ func (r *Registry) issue(csr string, now time.Time) (pki.Issued, iot.KeyPair, er
 
 func newCertificate(x *x509.Certificate, status iot.CertificateStatus) *iot.Certificate {
 	return &iot.Certificate{
-		ID: pki.ID(x), PEM: pki.Encode(x), Status: status, Mode: iot.ModeDefault,
+		ID: pki.ID(x), PEM: pki.Encode(x), Status: status, Mode: iot.ModeDefault, Key: pki.KeyHash(x),
 		NotBefore: iot.At(x.NotBefore), NotAfter: iot.At(x.NotAfter), Version: 1,
 	}
 }

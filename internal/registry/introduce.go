@@ -61,7 +61,13 @@ func introducer(rd store.CertificateReader, x *x509.Certificate, now iot.Time) (
 	case now < iot.At(x.NotBefore) || now > iot.At(x.NotAfter):
 		return nil, iot.Errorf(iot.CertificateState, "the certificate is not valid at this time")
 	}
-	return ca, nil
+	// Who holds a revoked certificate can make others of it that differ in a few bits and are as
+	// well signed (an ECDSA signature has a twin): they are none that the CA made.
+	revoked, err := rd.KeyRevoked(pki.KeyHash(x))
+	if err == nil && revoked {
+		err = iot.Errorf(iot.CertificateState, "another certificate of the same key was revoked")
+	}
+	return ca, err
 }
 
 // Introduce registers a certificate whose holder came by itself and proved to have its key: it

@@ -353,6 +353,8 @@ type CertificateReader interface {
 	CertificateByID(id iot.CertificateID) (*iot.Certificate, error)
 	// Certificates lists by Seq those beyond the given one (0 = from the first or the newest).
 	Certificates(q CertificateQuery, after int64, limit int) ([]*iot.Certificate, error)
+	// KeyRevoked reports whether a certificate with the key is REVOKED.
+	KeyRevoked(key string) (bool, error)
 	// CACertificateByID finds a CA certificate. ErrNotFound.
 	CACertificateByID(id iot.CertificateID) (*iot.CACertificate, error)
 	// CACertificatesBySubject returns those that have the subject, by Seq.

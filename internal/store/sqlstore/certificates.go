@@ -10,7 +10,7 @@ import (
 const registrationCode = "registration_code" // in settings
 
 const (
-	selectCertificates = `SELECT seq, id, pem, status, mode, ca, not_before, not_after, version, created_at, modified_at FROM certificates `
+	selectCertificates = `SELECT seq, id, pem, status, mode, ca, key_hash, not_before, not_after, version, created_at, modified_at FROM certificates `
 
 	selectCAs = `SELECT seq, id, pem, subject, active, auto_registration, registration, mode, not_before, not_after, version, created_at, modified_at FROM ca_certificates `
 
@@ -34,7 +34,7 @@ func beyond(parameter string, after int64, ascending bool) (condition, order str
 func scanCertificate(r *row) *iot.Certificate {
 	return &iot.Certificate{
 		Seq: r.int(), ID: iot.CertificateID(r.text()), PEM: r.text(), Status: iot.CertificateStatus(r.text()), Mode: iot.CertificateMode(r.text()),
-		CA: iot.CertificateID(r.text()), NotBefore: r.time(), NotAfter: r.time(), Version: r.int(), CreatedAt: r.time(), ModifiedAt: r.time(),
+		CA: iot.CertificateID(r.text()), Key: r.text(), NotBefore: r.time(), NotAfter: r.time(), Version: r.int(), CreatedAt: r.time(), ModifiedAt: r.time(),
 	}
 }
 
@@ -63,6 +63,12 @@ func (r reader) Certificates(q store.CertificateQuery, after int64, limit int) (
 	}
 	condition, order, from := beyond("$2", after, q.Ascending)
 	return r.certificates(selectCertificates+"WHERE ca <> '' AND ca = $1 AND "+condition+order+" LIMIT $3", string(q.CA), from, limit)
+}
+
+// KeyRevoked implements store.CertificateReader.
+func (r reader) KeyRevoked(key string) (bool, error) {
+	n, err := r.c.number(`SELECT 1 FROM certificates WHERE key_hash = $1 AND status = 'REVOKED' LIMIT 1`, key)
+	return n == 1, err
 }
 
 func scanCA(r *row) (*iot.CACertificate, error) {
@@ -176,9 +182,9 @@ func (t *tx) InsertCertificate(c *iot.Certificate) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`INSERT INTO certificates (seq, id, pem, status, mode, ca, not_before, not_after, version, created_at, modified_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		seq, string(c.ID), c.PEM, string(c.Status), string(c.Mode), string(c.CA), c.NotBefore, c.NotAfter, c.Version, c.CreatedAt, c.ModifiedAt)
+	_, err = t.exec(`INSERT INTO certificates (seq, id, pem, status, mode, ca, key_hash, not_before, not_after, version, created_at, modified_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		seq, string(c.ID), c.PEM, string(c.Status), string(c.Mode), string(c.CA), c.Key, c.NotBefore, c.NotAfter, c.Version, c.CreatedAt, c.ModifiedAt)
 	if err == nil {
 		c.Seq = seq
 	}

@@ -31,6 +31,20 @@ var certificates = []testCase{
 		})
 		f.refused(store.ErrNotFound, func(tx store.Tx) error { return tx.SaveCertificate(c) })
 	}},
+	{"tell of revoked keys", func(f *fixture) {
+		first, second := newCertificate("a", ""), newCertificate("b", "")
+		second.Key = first.Key
+		f.update(func(tx store.Tx) error { f.must(tx.InsertCertificate(first)); return tx.InsertCertificate(second) })
+		revoked := func() bool {
+			return read(f, func(r store.Reader) (bool, error) { return r.KeyRevoked(first.Key) })
+		}
+		f.equal(revoked(), false)
+		second.Status = iot.CertificateRevoked
+		f.update(func(tx store.Tx) error { return tx.SaveCertificate(second) })
+		f.equal(revoked(), true)
+		f.update(func(tx store.Tx) error { return tx.DeleteCertificate(second) })
+		f.equal(revoked(), false)
+	}},
 	{"are listed both ways and by CA", func(f *fixture) {
 		ca := certificateID("ca")
 		all := []*iot.Certificate{newCertificate("c", ca), newCertificate("a", ""), newCertificate("b", ca)}
@@ -159,7 +173,7 @@ func certificateID(name string) iot.CertificateID {
 
 func newCertificate(name string, ca iot.CertificateID) *iot.Certificate {
 	return &iot.Certificate{
-		ID: certificateID(name), PEM: "pem of " + name, Status: iot.CertificateInactive, Mode: iot.ModeDefault, CA: ca,
+		ID: certificateID(name), PEM: "pem of " + name, Status: iot.CertificateInactive, Mode: iot.ModeDefault, CA: ca, Key: "key of " + name,
 		NotBefore: t0 - 1, NotAfter: t0 + 1, Version: 1, CreatedAt: t0, ModifiedAt: t0,
 	}
 }

@@ -8,12 +8,14 @@ CREATE TABLE certificates (
     status      TEXT NOT NULL CHECK (status IN ('ACTIVE', 'INACTIVE', 'REVOKED', 'PENDING_ACTIVATION')),
     mode        TEXT NOT NULL CHECK (mode IN ('DEFAULT', 'SNI_ONLY')),
     ca          TEXT NOT NULL, -- '' if it was registered without one
+    key_hash    TEXT NOT NULL, -- of the public key
     not_before  INTEGER NOT NULL,
     not_after   INTEGER NOT NULL,
     version     INTEGER NOT NULL CHECK (version >= 1),
     created_at  INTEGER NOT NULL,
     modified_at INTEGER NOT NULL
 );
+CREATE INDEX certificates_revoked ON certificates (key_hash) WHERE status = 'REVOKED';
 CREATE INDEX certificates_by_ca ON certificates (ca, seq) WHERE ca <> '';
 
 CREATE TABLE ca_certificates (
