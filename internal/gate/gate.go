@@ -66,6 +66,7 @@ type Certificates interface {
 // Gate performs the handshakes of an address.
 type Gate struct {
 	cfg     Config
+	hello   *tls.Config            // until the client has said what it wants
 	configs map[string]*tls.Config // by protocol
 
 	handshakes sync.WaitGroup
@@ -82,6 +83,7 @@ func New(cfg Config, live *Live) *Gate {
 	cfg.HalfOpen = cmp.Or(cfg.HalfOpen, 2000)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	g := &Gate{cfg: cfg, configs: make(map[string]*tls.Config), live: live}
+	g.hello = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: g.route}
 	for protocol, route := range cfg.Routes {
 		g.configs[protocol] = g.config(protocol, route)
 	}
@@ -128,29 +130,29 @@ var nobody = &tls.Config{MinVersion: tls.VersionTLS12}
 var errNoName = errors.New("the client does not name the server")
 
 // route chooses by what the client says first.
-func (g *Gate) route(hello *tls.ClientHelloInfo) (protocol string, config *tls.Config, err error) {
+func (g *Gate) route(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if hello.ServerName == "" && g.cfg.RequireName {
-		return "", nil, errNoName
+		return nil, errNoName
 	}
 	if hello.ServerName != "" {
 		cert, err := g.cfg.Certificates.Certificate()
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
 		if cert.Leaf.VerifyHostname(hello.ServerName) != nil {
-			return "", nobody, nil
+			return nobody, nil
 		}
 	}
 	for _, name := range []string{MQTTCertificate, HTTPCertificate, MQTTPassword, HTTP} {
 		if config := g.configs[name]; config != nil && slices.Contains(hello.SupportedProtos, name) {
-			return name, config, nil
+			return config, nil
 		}
 	}
 	if len(hello.SupportedProtos) > 0 && len(g.configs) > 1 {
 		// None that we know: with any of ours the handshake ends with no_application_protocol.
-		return "", g.refusal(), nil
+		return g.refusal(), nil
 	}
-	return "", g.configs[""], nil
+	return g.configs[""], nil
 }
 
 // refusal is a config whose protocols no client names.
@@ -250,23 +252,17 @@ func (g *Gate) shake(raw net.Conn) (*Conn, *Listener) {
 	defer g.leave(raw)
 	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Handshake)
 	defer cancel()
-	protocol := ""
-	conn := tls.Server(raw, &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (config *tls.Config, err error) {
-			protocol, config, err = g.route(hello)
-			return config, err
-		},
-	})
+	conn := tls.Server(raw, g.hello)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		g.cfg.Logger.Debug("handshake failed", "remote", raw.RemoteAddr(), "err", err)
 		_ = raw.Close() // the failure has been told
 		return nil, nil
 	}
-	route := g.cfg.Routes[protocol]
+	state := conn.ConnectionState()
+	route := g.cfg.Routes[state.NegotiatedProtocol] // what was agreed on is one of them
 	c := &Conn{Conn: conn, live: g.live}
 	if route.Certificate {
-		if err := g.admit(ctx, c, conn.ConnectionState()); err != nil {
+		if err := g.admit(ctx, c, state); err != nil {
 			g.cfg.Logger.Debug("client refused", "remote", raw.RemoteAddr(), "err", err)
 			_ = c.Close() // the refusal has been told
 			return nil, nil
