@@ -114,35 +114,44 @@ func (r *Registry) RegisterCertificate(ctx context.Context, n iot.CertificateReg
 	return cert, nil
 }
 
-// signer returns the registered CA whose key signed the certificate: the one with the id, if it
-// is not empty. CAs of one subject may have one key, as after a renewal: then the one with the
-// id, or else it is a CertificateConflict.
-func signer(rd store.CertificateReader, x *x509.Certificate, id iot.CertificateID) (*iot.CACertificate, error) {
+// signers returns the registered CAs whose key signed the certificate. There can be several with
+// one key, as after a renewal.
+func signers(rd store.CertificateReader, x *x509.Certificate) (found []*iot.CACertificate, err error) {
 	cas, err := rd.CACertificatesBySubject(x.RawIssuer)
 	if err != nil {
 		return nil, err
 	}
-	var found *iot.CACertificate
 	for _, ca := range cas {
-		if id != "" && ca.ID != id {
-			continue
-		}
 		parent, err := pki.Parse(ca.PEM)
 		if err != nil {
 			return nil, err
 		}
-		if !pki.SignedBy(x, parent) {
-			continue
+		if pki.SignedBy(x, parent) {
+			found = append(found, ca)
 		}
-		if found != nil {
-			return nil, iot.Errorf(iot.CertificateConflict, "The certificate was signed by more than one registered CA; name one of them with caCertificatePem")
-		}
-		found = ca
 	}
-	if found == nil {
+	if len(found) == 0 {
 		return nil, iot.Errorf(iot.CertificateInvalid, "The certificate was not signed by a registered CA certificate")
 	}
 	return found, nil
+}
+
+// signer returns the one registered CA that signed the certificate, or among several the one with
+// the id. CertificateInvalid if there is none, CertificateConflict if it could be several.
+func signer(rd store.CertificateReader, x *x509.Certificate, id iot.CertificateID) (*iot.CACertificate, error) {
+	found, err := signers(rd, x)
+	if err != nil {
+		return nil, err
+	}
+	if id == "" && len(found) > 1 {
+		return nil, iot.Errorf(iot.CertificateConflict, "The certificate was signed by more than one registered CA; name one of them with caCertificatePem")
+	}
+	for _, ca := range found {
+		if id == "" || ca.ID == id {
+			return ca, nil
+		}
+	}
+	return nil, iot.Errorf(iot.CertificateInvalid, "The certificate was not signed by the CA certificate that is named")
 }
 
 // Certificate returns a certificate. NotFound.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"slices"
 
 	"drover/internal/iot"
 	"drover/internal/pki"
@@ -52,12 +53,14 @@ func (r *Registry) Introducible(ctx context.Context, x *x509.Certificate) error 
 
 // introducer returns the CA that lets the certificate register itself.
 func introducer(rd store.CertificateReader, x *x509.Certificate, now iot.Time) (*iot.CACertificate, error) {
-	ca, err := signer(rd, x, "")
-	switch {
-	case err != nil:
+	cas, err := signers(rd, x)
+	if err != nil {
 		return nil, err
-	case !ca.Active || !ca.AutoRegistration:
-		return nil, iot.Errorf(iot.CertificateState, "the CA certificate %s lets nobody register by connecting", ca.ID)
+	}
+	i := slices.IndexFunc(cas, func(ca *iot.CACertificate) bool { return ca.Active && ca.AutoRegistration })
+	switch {
+	case i < 0:
+		return nil, iot.Errorf(iot.CertificateState, "the CA certificate %s lets nobody register by connecting", cas[0].ID)
 	case now < iot.At(x.NotBefore) || now > iot.At(x.NotAfter):
 		return nil, iot.Errorf(iot.CertificateState, "the certificate is not valid at this time")
 	}
@@ -67,7 +70,7 @@ func introducer(rd store.CertificateReader, x *x509.Certificate, now iot.Time) (
 	if err == nil && revoked {
 		err = iot.Errorf(iot.CertificateState, "another certificate of the same key was revoked")
 	}
-	return ca, err
+	return cas[i], err
 }
 
 // Introduce registers a certificate whose holder came by itself and proved to have its key: it
