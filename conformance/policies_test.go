@@ -399,6 +399,39 @@ func TestB206B207TestAuthorization(t *testing.T) {
 	f.refused(err, "ResourceNotFoundException", 404)
 }
 
+func TestB209JobsOverHTTPS(t *testing.T) {
+	f := tlsFleet(t)
+	mine, other := f.thing("mine"), f.thing("other")
+	c := f.newCertificate(true)
+	client := f.httpClient(f.config(with(c)))
+	check := func(what, thing string, want int) {
+		t.Helper()
+		if status, err := f.pending(client, f.deviceHTTPS, thing); err != nil || status != want {
+			t.Errorf("%s: %d, %v, want %d", what, status, err, want)
+		}
+	}
+	check("without a policy", mine, 403)
+	for name, statements := range map[string][]string{
+		"today":      {f.say("Allow", "iotjobsdata:GetPendingJobExecutions", "thing/"+mine)},
+		"yesterday":  {f.say("Allow", "iot:GetPendingJobExecutions", "thing/"+mine)},
+		"irrelevant": {f.say("Allow", "iot:*", "topic/*"), f.say("Allow", "iotjobsdata:UpdateJobExecution", "thing/*")},
+		"denied":     {f.say("Allow", "*", "thing/*"), f.say("Deny", "iot:GetPendingJobExecutions", "thing/"+mine)},
+	} {
+		policy := f.policy(name, statements...)
+		target := f.certARN(c.id)
+		f.must(f.attachPolicy(policy, target))
+		want := 403
+		if name == "today" || name == "yesterday" {
+			want = 200
+			check("another thing, by "+name, other, 403)
+		}
+		check(name, mine, want)
+		_, err := f.api.DetachPolicy(f.ctx, &iot.DetachPolicyInput{PolicyName: &policy, Target: &target})
+		f.must(err)
+		check("detached "+name, mine, 403)
+	}
+}
+
 func TestB210MalformedPolicy(t *testing.T) {
 	f := newFleet(t)
 	for _, text := range []string{

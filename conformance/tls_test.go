@@ -206,6 +206,7 @@ func (f *fleet) alpnClient(cfg *tls.Config) *http.Client {
 func TestDevicesOverHTTPS(t *testing.T) {
 	f := tlsFleet(t)
 	thing, c := f.thing("t"), f.newCertificate(true)
+	f.must(f.attachPolicy(f.policy("all", f.say("Allow", "iotjobsdata:*", "thing/*")), f.certARN(c.id)))
 	if status, err := f.pending(f.httpClient(f.config(with(c))), f.deviceHTTPS, thing); err != nil || status != 200 {
 		t.Errorf("%d, %v", status, err)
 	}
@@ -350,6 +351,7 @@ func TestB021WithoutTheKey(t *testing.T) {
 func TestB163Disconnected(t *testing.T) {
 	f := tlsFleet(t)
 	thing := f.thing("t")
+	all := f.policy("all", f.say("Allow", "iotjobsdata:*", "thing/*"))
 	for name, change := range map[string]func(id string) error{
 		"deactivated": func(id string) error { return f.setStatus(id, types.CertificateStatusInactive) },
 		"revoked":     func(id string) error { return f.setStatus(id, types.CertificateStatusRevoked) },
@@ -361,6 +363,7 @@ func TestB163Disconnected(t *testing.T) {
 			bystander, err := f.overTLS(f.mqtts, f.config(with(other)), f.name("b"), version)
 			f.must(err)
 			client := f.httpClient(f.config(with(c)))
+			f.must(f.attachPolicy(all, f.certARN(c.id)))
 			if status, err := f.pending(client, f.deviceHTTPS, thing); err != nil || status != 200 {
 				t.Fatalf("%d, %v", status, err)
 			}

@@ -29,8 +29,8 @@ var packages = map[string]struct {
 	"cmd/drover":               {imports: anything},
 	"conformance":              {tests: "internal/envtest"}, // a black box: knows nothing of our code
 	"internal":                 {},
-	"internal/access":          {imports: "internal/auth/policy internal/iot internal/store", tests: "internal/pki internal/registry internal/store/sqlstore"},
-	"internal/auth":            {imports: "internal/iot internal/pki"},
+	"internal/access":          {imports: "internal/auth internal/auth/policy internal/iot internal/store", tests: "internal/pki internal/registry internal/store/sqlstore"},
+	"internal/auth":            {imports: "internal/auth/policy internal/iot internal/pki"},
 	"internal/authorizer":      {imports: "internal/iot internal/webhook"},
 	"internal/auth/policy":     {},
 	"internal/broker":          {},

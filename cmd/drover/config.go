@@ -31,6 +31,7 @@ type serveConfig struct {
 	TLSName     []string          `name:"tls-name" help:"Name or IP address by which clients know the server; the first is what DescribeEndpoint answers." placeholder:"NAME" group:"TLS"`
 	TLSCert     string            `name:"tls-cert" help:"Certificate chain of the server instead, PEM; read again when it changes." type:"path" placeholder:"FILE" group:"TLS"`
 	TLSKey      string            `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE" group:"TLS"`
+	KeyFile     string            `name:"key-file" help:"File with the key that seals the secrets of API keys; made if it is not there. Default: secrets.key in the data folder. Elsewhere, a copy of the data folder is of no use to a thief." type:"path" placeholder:"FILE"`
 	RequireSNI  bool              `name:"require-sni" help:"Refuse clients that do not name the server in the handshake." group:"TLS"`
 	Insecure    bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
 	Store       string            `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`

@@ -23,6 +23,8 @@ type front struct {
 	bulk               http.Handler
 	test               http.Handler // nil unless in test mode
 	verify, verifyBulk *auth.Verifier
+	keys               http.Handler
+	permit             func(ctx context.Context, action string, resources ...string) error
 	metrics            prometheus.Gatherer
 	ping               func(context.Context) error
 	log                *slog.Logger
@@ -38,15 +40,15 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/metrics":
 		promhttp.HandlerFor(f.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	case "/_drover/import":
-		if r, _, ok := f.authenticate(w, r, f.verifyBulk); ok {
-			f.bulk.ServeHTTP(w, r)
-		}
+		f.guarded(w, r, f.verifyBulk, "drover:Import", f.bulk)
 	case "/_drover/clock", "/_drover/reset":
 		if f.test == nil {
 			f.unknown(w, r)
-		} else if r, _, ok := f.authenticate(w, r, f.verify); ok {
-			f.test.ServeHTTP(w, r)
+		} else {
+			f.guarded(w, r, f.verify, "drover:Test", f.test)
 		}
+	case "/_drover/keys":
+		f.guarded(w, r, f.verify, "drover:ManageKeys", f.keys)
 	default:
 		if strings.HasPrefix(r.URL.Path, "/_drover/") {
 			f.unknown(w, r)
@@ -54,6 +56,19 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		f.api(w, r)
 	}
+}
+
+// guarded serves an operation of drover's own, which takes a permission of its own.
+func (f *front) guarded(w http.ResponseWriter, r *http.Request, v *auth.Verifier, action string, handler http.Handler) {
+	r, _, ok := f.authenticate(w, r, v)
+	if !ok {
+		return
+	}
+	if err := f.permit(r.Context(), action, "*"); err != nil {
+		f.refuse(w, r, err)
+		return
+	}
+	handler.ServeHTTP(w, r)
 }
 
 func (f *front) unknown(w http.ResponseWriter, r *http.Request) {
@@ -89,8 +104,16 @@ func jobsHost(host string) bool {
 func (f *front) authenticate(w http.ResponseWriter, r *http.Request, v *auth.Verifier) (*http.Request, auth.Identity, bool) {
 	id, err := v.Verify(r)
 	if err == nil {
+		connection, _ := auth.IdentityFrom(r.Context())
+		id.Source, id.Secure = connection.Source, connection.Secure
 		return r.WithContext(auth.WithIdentity(r.Context(), id)), id, true
 	}
+	f.refuse(w, r, err)
+	return nil, auth.Identity{}, false
+}
+
+// refuse answers a caller who is not known, or may not do what he asks for.
+func (f *front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	answer := &wire.Error{Code: "InternalFailureException", Status: http.StatusInternalServerError, Message: "The request could not be authenticated"}
 	var refused *auth.Error
 	if errors.As(err, &refused) {
@@ -98,7 +121,6 @@ func (f *front) authenticate(w http.ResponseWriter, r *http.Request, v *auth.Ver
 	}
 	f.log.DebugContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
 	wire.WriteError(w, answer)
-	return nil, auth.Identity{}, false
 }
 
 // readyz says whether the server can do its work now.

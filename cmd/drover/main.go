@@ -22,6 +22,7 @@ type cli struct {
 	Rehearse rehearseCmd `cmd:"" help:"Run a job on a simulated fleet under a virtual clock: how long it takes, when it aborts, how many devices are hit by then."`
 	Import   importCmd   `cmd:"" help:"Register things in bulk from a file of JSON lines."`
 	CA       caCmd       `cmd:"" name:"ca" help:"Drover's own certificate authority: print its root, sign, rotate."`
+	Keys     keysCmd     `cmd:"" help:"API keys: who may use the API of a running server, and for what."`
 	Env      envCmd      `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

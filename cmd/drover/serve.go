@@ -83,6 +83,7 @@ type server struct {
 	store  *sqlstore.DB
 	engine *engine.Engine
 	access *access.Decider
+	keys   *auth.Keyring
 	broker *broker.Broker
 	http   *http.Server // the API
 	front  *front
@@ -138,7 +139,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if err != nil {
 		return nil, err
 	}
-	things, err := s.assemble()
+	things, err := s.assemble(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +170,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 }
 
 // assemble ties the parts together: transport never sees storage.
-func (s *server) assemble() (things *registry.Registry, err error) {
+func (s *server) assemble(ctx context.Context) (things *registry.Registry, err error) {
 	realm, limits := s.cfg.realm(), s.cfg.limits()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -191,17 +192,23 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 	}
 	// Who holds certificates, and what they may do, is asked of the store, and forgotten when the
 	// registry tells what has changed.
-	s.access = access.New(access.Config{Store: s.store, Realm: realm, Logger: s.log, Now: s.clock.now})
+	owners := new(keyOwners)
+	s.access = access.New(access.Config{Store: s.store, Realm: realm, Keys: owners, Logger: s.log, Now: s.clock.now})
 	known := &identities{Decider: s.access}
 	things = registry.New(registry.Config{
 		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Identities: known, Logger: s.log, Now: s.clock.now,
 	})
+	if err := s.openKeys(ctx, things); err != nil {
+		return nil, err
+	}
+	owners.Keyring = s.keys
 	live := gate.NewLive()
 	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
 	known.holders = holders
 	authorizers := authorizer.New(authorizer.Config{Registry: things, Functions: functions, Logger: s.log, Now: s.clock.now})
 	devices := dataplane.New(dataplane.Config{
 		Engine: s.engine, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
+		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
 	handler := &brokerHandler{handler: devices}
@@ -215,22 +222,21 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Permissions: s.access, Authorizers: authorizers, Realm: realm, Logger: s.log,
+		Jobs: s.engine, Registry: things, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
 		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),
-		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
+		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20), keys: &keyService{keys: s.keys, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
 	if s.cfg.Test {
-		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, access: s.access, holders: holders}
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, access: s.access, holders: holders, keys: s.keys}
 	}
 	s.http = s.httpServer(s.front)
 	if s.tls != nil {
 		s.tls.holders, s.tls.live = holders, live
 		s.device = s.httpServer(&deviceFront{devices: devices, holders: holders, now: s.clock.now})
-		s.device.ConnContext = withCertificate
 	}
 	return things, nil
 }
@@ -238,6 +244,7 @@ func (s *server) assemble() (things *registry.Registry, err error) {
 func (s *server) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
+		ConnContext:       withConnection,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,
@@ -259,10 +266,11 @@ func (i *identities) CertificateChanged(id iot.CertificateID, alive bool) {
 	i.holders.CertificateChanged(id, alive)
 }
 
-// verifier checks the signatures of API calls against the key of the data folder.
+// verifier checks the signatures of API calls. Who has a key may do what its policy says: whatever
+// is behind a verifier has to ask access.Permit.
 func (s *server) verifier(maxBody int64) *auth.Verifier {
 	return &auth.Verifier{
-		Secret: s.key.Secret,
+		Secret: s.keys.Secret,
 		// Every signing name that a client of ours may use; the front sorts them out.
 		Services: []string{"iot", "execute-api", "iot-jobs-data", "iotdata"},
 		MaxBody:  maxBody,

@@ -53,6 +53,7 @@ type testMode struct {
 	broker  *broker.Broker
 	access  *access.Decider
 	holders *auth.Devices
+	keys    *auth.Keyring
 
 	moving sync.Mutex // one change at a time
 }
@@ -167,5 +168,8 @@ func (m *testMode) reset(ctx context.Context) error {
 	}
 	m.access.PoliciesChanged("")
 	m.holders.Forget()
+	if err := m.keys.Reload(ctx); err != nil {
+		return err
+	}
 	return m.engine.Settle(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -127,10 +128,15 @@ func (f *deviceFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.devices.ServeHTTP(w, r)
 }
 
-// withCertificate puts who showed a certificate into the context of a connection's requests.
-func withCertificate(ctx context.Context, c net.Conn) context.Context {
-	if conn, ok := c.(*gate.Conn); ok {
-		return auth.WithIdentity(ctx, auth.Identity{Principal: auth.Principal{Certificate: conn.CertificateID()}})
+// withConnection puts what a connection says of its other end into the context of its requests:
+// the address, and the certificate if one was shown.
+func withConnection(ctx context.Context, c net.Conn) context.Context {
+	var id auth.Identity
+	if address, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
+		id.Source = address.Addr()
 	}
-	return ctx
+	if conn, ok := c.(*gate.Conn); ok {
+		id.Principal.Certificate, id.Secure = conn.CertificateID(), true
+	}
+	return auth.WithIdentity(ctx, id)
 }

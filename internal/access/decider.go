@@ -19,6 +19,7 @@ import (
 type Config struct {
 	Store  store.Store
 	Realm  iot.Realm
+	Keys   Keys             // nil: there are no keys
 	Logger *slog.Logger     // nil = slog.Default()
 	Now    func() time.Time // nil = time.Now
 	// MaxStandings is how many pairs of a certificate and a client id are remembered; 0 = 100,000.
@@ -30,6 +31,7 @@ type Config struct {
 type Decider struct {
 	store store.Store
 	realm iot.Realm
+	keys  Keys
 	log   *slog.Logger
 	now   func() time.Time
 	max   int
@@ -84,7 +86,7 @@ type remembered struct {
 // New returns a Decider.
 func New(cfg Config) *Decider {
 	d := &Decider{
-		store: cfg.Store, realm: cfg.Realm, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now, max: cmp.Or(cfg.MaxStandings, 100_000),
+		store: cfg.Store, realm: cfg.Realm, keys: cfg.Keys, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now, max: cmp.Or(cfg.MaxStandings, 100_000),
 		client: cfg.Realm.ARN("client", ""), topic: cfg.Realm.ARN("topic", ""),
 		filter: cfg.Realm.ARN("topicfilter", ""), thing: cfg.Realm.ARN(iot.KindThing, ""),
 		standings: make(map[who]*remembered), index: make(map[subject]map[*remembered]struct{}), compiled: make(map[document]*policy.Policy),

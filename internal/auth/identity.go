@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"net/netip"
 
 	"drover/internal/iot"
 )
@@ -24,8 +25,10 @@ func (p Principal) Actor() string {
 // holder of a certificate signs nothing: service and region are empty then.
 type Identity struct {
 	Principal Principal
-	Service   string // signing name in the credential scope: iot, execute-api, iot-jobs-data, iotdata
-	Region    string // region in the credential scope
+	Service   string     // signing name in the credential scope: iot, execute-api, iot-jobs-data, iotdata
+	Region    string     // region in the credential scope
+	Source    netip.Addr // of the other end of the connection
+	Secure    bool       // it came over TLS
 }
 
 type identityKey struct{}

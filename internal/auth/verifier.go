@@ -31,6 +31,10 @@ const (
 	maxSigningKeys = 1024
 )
 
+// unknownSecret stands for the secret of a key that does not exist. A signature that is made with
+// it is refused all the same.
+const unknownSecret = "0000000000000000000000000000000000000000"
+
 // emptyHash is the SHA-256 of no bytes.
 const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -82,12 +86,14 @@ func (v *Verifier) verify(r *http.Request) (Identity, *Error) {
 	if err := checkSignedHeaders(r, a.signedHeaders); err != nil {
 		return Identity{}, err
 	}
-	secret, ok := "", false
+	secret, known := "", false
 	if v.Secret != nil {
-		secret, ok = v.Secret(a.accessKeyID)
+		secret, known = v.Secret(a.accessKeyID)
 	}
-	if !ok {
-		return Identity{}, unrecognized("The security token included in the request is invalid.")
+	if !known {
+		// Everything is worked out as if there were such a key, so that it takes as long to hear
+		// that there is none as that the signature is wrong.
+		secret = unknownSecret
 	}
 
 	// A client that says the hash of its body is checked before the body is read.
@@ -109,7 +115,11 @@ func (v *Verifier) verify(r *http.Request) (Identity, *Error) {
 	canonical := sha256.Sum256([]byte(canonicalRequest(r, a.scope.service, a.signedHeaders, bodyHash)))
 	stringToSign := algorithm + "\n" + signedAt.Format(timeFormat) + "\n" + a.scope.String() + "\n" + hex.EncodeToString(canonical[:])
 	expected := sum(key[:], stringToSign)
-	if subtle.ConstantTimeCompare(expected[:], a.signature[:]) != 1 {
+	holds := subtle.ConstantTimeCompare(expected[:], a.signature[:]) == 1
+	if !known {
+		return Identity{}, unrecognized("The security token included in the request is invalid.")
+	}
+	if !holds {
 		return Identity{}, invalid("The request signature we calculated does not match the signature you provided. " +
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}

@@ -192,7 +192,7 @@ func TestVerifyAcceptsWhatTheSDKSigns(t *testing.T) {
 				c.service = v.Services[n%3]
 				r := c.received(t)
 				id := accept(t, v, r)
-				if want := (Identity{Principal{AccessKeyID: testKey}, c.service, "us-east-1"}); id != want {
+				if want := (Identity{Principal: Principal{AccessKeyID: testKey}, Service: c.service, Region: "us-east-1"}); id != want {
 					t.Fatalf("got %v, want %v", id, want)
 				}
 				if got, err := io.ReadAll(r.Body); err != nil || string(got) != body {

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"errors"
 
+	"drover/internal/auth"
 	"drover/internal/iot"
 	"drover/internal/wire"
 )
@@ -40,6 +41,9 @@ var exceptions = map[iot.Code]string{
 // mapError renders a refusal. It returns nil for what is no refusal but a failure: package
 // wire writes its text to the log and shows the caller none of it.
 func (s *Server) mapError(err error) *wire.Error {
+	if denied, ok := errors.AsType[*auth.Error](err); ok {
+		return &wire.Error{Code: denied.Code, Status: denied.Status, Message: denied.Message}
+	}
 	refusal, ok := errors.AsType[*iot.Error](err)
 	if !ok {
 		return nil

@@ -30,6 +30,9 @@ type Config struct {
 	// Authorizers tries custom authorizers out; nil: that is refused.
 	Authorizers Authorizers
 	Realm       iot.Realm // of the ARNs in answers
+	// Permit returns nil if the caller may do the action on all of the resources, and otherwise an
+	// error, an *auth.Error for a refusal. nil: who may do what has been decided before.
+	Permit func(ctx context.Context, action string, resources ...string) error
 	// Endpoints are what DescribeEndpoint answers.
 	Endpoints Endpoints
 	Now       func() time.Time // nil = time.Now
@@ -43,13 +46,14 @@ type Config struct {
 }
 
 // Server answers the requests of the control plane. It expects the caller's identity in the
-// context of a request (auth.WithIdentity); who may do what has been decided before.
+// context of a request (auth.WithIdentity).
 type Server struct {
 	jobs        Jobs
 	registry    Registry
 	permissions Permissions
 	asks        Authorizers
 	realm       iot.Realm
+	permit      func(context.Context, string, ...string) error
 	endpoints   Endpoints
 	now         func() time.Time
 	log         *slog.Logger
@@ -65,6 +69,7 @@ func New(cfg Config) *Server {
 		permissions: cfg.Permissions,
 		asks:        cfg.Authorizers,
 		realm:       cfg.Realm,
+		permit:      cfg.Permit,
 		endpoints:   cfg.Endpoints,
 		now:         cfg.Now,
 		throttles:   newThrottles(cfg.Throttle),

@@ -44,6 +44,9 @@ type Config struct {
 	// MQTT and HTTPS: describe and get-pending, and start-next and update (spec §15.2). 0 is
 	// any number.
 	Reads, Writes int
+	// Permit returns nil if who sent a request over HTTPS may do the operation on the thing, and
+	// otherwise an error, an *auth.Error for a refusal. nil: that has been decided before.
+	Permit func(ctx context.Context, operation string, thing iot.ThingName) error
 }
 
 // Handler answers devices, over MQTT (HandlePublish) and HTTPS (ServeHTTP). Its methods may
@@ -54,7 +57,8 @@ type Handler struct {
 	log     *slog.Logger
 	metrics requestMetrics
 	https   *wire.Service
-	reads   *rate.Limiter // nil: any number
+	permit  func(context.Context, string, iot.ThingName) error // may be nil
+	reads   *rate.Limiter                                      // nil: any number
 	writes  *rate.Limiter
 
 	provisioning provisioning
@@ -62,7 +66,7 @@ type Handler struct {
 
 // New returns a Handler for cfg.
 func New(cfg Config) *Handler {
-	h := &Handler{engine: cfg.Engine, clock: cfg.Now, log: cfg.Logger, metrics: newRequestMetrics(cfg.Metrics)}
+	h := &Handler{engine: cfg.Engine, clock: cfg.Now, log: cfg.Logger, metrics: newRequestMetrics(cfg.Metrics), permit: cfg.Permit}
 	if h.clock == nil {
 		h.clock = time.Now
 	}

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -124,7 +125,7 @@ func (h *Handler) newHTTPS() *wire.Service {
 }
 
 // ServeHTTP implements http.Handler with the jobs data plane (spec §12). It expects the
-// caller's identity in the context of a request; who may do what has been decided before.
+// caller's identity in the context of a request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.https.ServeHTTP(w, r) }
 
 func (h *Handler) getPending(ctx context.Context, in *getPendingRequest) (*getPendingResponse, error) {
@@ -191,6 +192,11 @@ func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, error) {
 	if id, ok := auth.IdentityFrom(ctx); ok {
 		r.Actor = id.Principal.Actor()
 	}
+	if h.permit != nil {
+		if err := h.permit(ctx, opNames[r.Op], r.Thing); err != nil {
+			return nil, err
+		}
+	}
 	if err := h.admit(r.Op); err != nil {
 		return nil, err
 	}
@@ -203,6 +209,9 @@ func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, error) {
 
 // exception renders err (spec §12.3).
 func exception(s *wire.Service, err error) *wire.Error {
+	if denied, ok := errors.AsType[*auth.Error](err); ok {
+		return &wire.Error{Code: denied.Code, Status: denied.Status, Message: denied.Message}
+	}
 	e, r := refusal(err)
 	message := e.Message
 	if e.Code == iot.VersionMismatch {

@@ -89,10 +89,11 @@ const (
 
 // ARN returns the ARN of the named resource.
 func (r Realm) ARN(kind, name string) string {
-	return "arn:" + r.partition() + ":iot:" + r.Region + ":" + r.Account + ":" + kind + "/" + name
+	return "arn:" + r.Partition() + ":iot:" + r.Region + ":" + r.Account + ":" + kind + "/" + name
 }
 
-func (r Realm) partition() string {
+// Partition is the second part of every ARN: "aws", or that of regions apart from the others.
+func (r Realm) Partition() string {
 	switch {
 	case strings.HasPrefix(r.Region, "cn-"):
 		return "aws-cn"
@@ -110,8 +111,8 @@ func (r Realm) ParseARN(arn string) (kind, name string, err error) {
 		return "", "", Errorf(InvalidRequest, "Invalid ARN: %q", shorten(arn))
 	}
 	switch {
-	case parts[1] != r.partition() || parts[2] != "iot":
-		return "", "", Errorf(InvalidRequest, "ARN %q is not one of AWS IoT (arn:%s:iot:…)", shorten(arn), r.partition())
+	case parts[1] != r.Partition() || parts[2] != "iot":
+		return "", "", Errorf(InvalidRequest, "ARN %q is not one of AWS IoT (arn:%s:iot:…)", shorten(arn), r.Partition())
 	case parts[3] != r.Region:
 		return "", "", Errorf(InvalidRequest, "ARN %q is of region %q; this server is %s", shorten(arn), shorten(parts[3]), r.Region)
 	case parts[4] != r.Account:

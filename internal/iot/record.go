@@ -72,6 +72,9 @@ const (
 	PolicyVersionInForce Kind = "policyVersion.inForce"
 	PolicyAttached       Kind = "policy.attached"
 	PolicyDetached       Kind = "policy.detached"
+
+	KeyCreated Kind = "key.created"
+	KeyRevoked Kind = "key.revoked"
 )
 
 // Record is one line of the journal: a transition of a job or an execution, or a change

@@ -55,6 +55,7 @@ type Limits struct {
 	Tags                   int // of a resource: 50
 	PoliciesPerCertificate int // attached to it: 10
 	PoliciesPerGroup       int // attached to it: 2
+	Keys                   int // API keys: 1,000; all are held in memory
 	CAsPerSubject          int // CA certificates that have one subject: 10
 	Authorizers            int // custom authorizers: 10
 
@@ -76,6 +77,7 @@ func (l Limits) withDefaults() Limits {
 		Tags:                   cmp.Or(l.Tags, iot.MaxTags),
 		PoliciesPerCertificate: cmp.Or(l.PoliciesPerCertificate, 10),
 		PoliciesPerGroup:       cmp.Or(l.PoliciesPerGroup, 2),
+		Keys:                   cmp.Or(l.Keys, 1000),
 		CAsPerSubject:          cmp.Or(l.CAsPerSubject, 10),
 		Authorizers:            cmp.Or(l.Authorizers, 10),
 		TypeDeletionWait:       cmp.Or(l.TypeDeletionWait, 5*time.Minute),

@@ -56,6 +56,7 @@ type Reader interface {
 	AuthorizerReader
 	ProvisioningReader
 	PolicyReader
+	KeyReader
 	TagReader
 	JournalReader
 }
@@ -73,6 +74,7 @@ type Tx interface {
 	AuthorizerWriter
 	ProvisioningWriter
 	PolicyWriter
+	KeyWriter
 	TagWriter
 	JournalWriter
 
@@ -486,6 +488,20 @@ type PolicyWriter interface {
 	AttachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
 	// DetachPolicy ends an attachment and reports whether there was one.
 	DetachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
+}
+
+// KeyReader reads API keys, of which there are few.
+type KeyReader interface {
+	// APIKeys returns all of them, by name.
+	APIKeys() ([]iot.APIKey, error)
+}
+
+// KeyWriter changes API keys.
+type KeyWriter interface {
+	// InsertAPIKey stores a key. ErrExists if its id or its name is taken.
+	InsertAPIKey(k iot.APIKey) error
+	// DeleteAPIKey forgets a key and reports whether there was one.
+	DeleteAPIKey(id string) (bool, error)
 }
 
 // TagReader reads tags and the event configuration.

@@ -14,7 +14,7 @@ var cleared = []string{
 	"things", "thing_types", "thing_groups", "members", "jobs", "job_documents", "job_targets", "job_counts",
 	"executions", "queues", "journal", "tags", "settings", "templates", "certificates", "ca_certificates", "thing_principals",
 	"authorizers", "provisioning_templates", "provisioning_versions", "ownerships", "claims",
-	"policies", "policy_versions", "policy_targets",
+	"policies", "policy_versions", "policy_targets", "api_keys",
 }
 
 // Clear forgets everything that users have stored, in one transaction. records are appended

@@ -35,6 +35,7 @@ func Run(t *testing.T, open Open) {
 		{"Authorizers", authorizers},
 		{"Provisioning", provisioning},
 		{"Policies", policies},
+		{"Keys", keys},
 		{"Tags", tags},
 	} {
 		t.Run(area.name, func(t *testing.T) {

@@ -1,0 +1,90 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"drover/internal/auth"
+	"drover/internal/auth/policy"
+	"drover/internal/iot"
+)
+
+// Keys says whose an access key is.
+type Keys interface {
+	Owner(accessKeyID string) (auth.Owner, bool)
+}
+
+// Permit returns nil if who sent a request, as the context says (auth.WithIdentity), may do the action
+// on all of the resources, and otherwise an *auth.Error in AWS's words. Certificates may nothing here:
+// what they may do is asked of sessions.
+func (d *Decider) Permit(ctx context.Context, action string, resources ...string) error {
+	id, owner, ok := d.owner(ctx)
+	if ok && owner.Root {
+		return nil
+	}
+	about := d.about(id, owner)
+	for _, resource := range resources {
+		outcome := policy.ImplicitDeny
+		if ok {
+			outcome = owner.Policy.Decide(&policy.Request{Action: action, Resource: policy.ARN{Prefix: resource}, Context: about}).Outcome
+		}
+		if outcome != policy.Allowed {
+			return d.denied(owner.Name, action, resource, outcome)
+		}
+	}
+	return nil
+}
+
+// PermitJobs is Permit for an operation of the jobs data plane on a thing. The action has two names,
+// of which one must be allowed and neither denied (identity spec A-27).
+func (d *Decider) PermitJobs(ctx context.Context, operation string, thing iot.ThingName) error {
+	id, owner, ok := d.owner(ctx)
+	switch {
+	case ok && owner.Root:
+		return nil
+	case id.Principal.Certificate != "":
+		s := d.Session(Client{Certificate: id.Principal.Certificate, SourceIP: id.Source, Secure: true})
+		decision := s.Jobs(ctx, operation, thing)
+		if decision.Err != nil {
+			return decision.Err
+		}
+		if !decision.Allowed() {
+			d.log.DebugContext(ctx, "device request denied", "op", operation, "thing", thing, "certificate", id.Principal.Certificate, "why", decision)
+			return &auth.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: "Forbidden"}
+		}
+		return nil
+	}
+	s := &Session{d: d, client: Client{SourceIP: id.Source, Secure: id.Secure, Username: owner.Name}}
+	s.now.Store(nobody)
+	if ok {
+		s.client.Policies = []*policy.Policy{owner.Policy}
+	}
+	if decision := s.Jobs(ctx, operation, thing); !decision.Allowed() {
+		return d.denied(owner.Name, "iotjobsdata:"+operation, d.thing+string(thing), decision.Outcome)
+	}
+	return nil
+}
+
+// owner returns who sent a request, and whose key it was signed with, if any.
+func (d *Decider) owner(ctx context.Context) (id auth.Identity, owner auth.Owner, ok bool) {
+	id, known := auth.IdentityFrom(ctx)
+	if known && id.Principal.AccessKeyID != "" && d.keys != nil {
+		owner, ok = d.keys.Owner(id.Principal.AccessKeyID)
+	}
+	return id, owner, ok
+}
+
+func (d *Decider) about(id auth.Identity, owner auth.Owner) *policy.Context {
+	return &policy.Context{SourceIP: id.Source.Unmap(), Secure: id.Secure, Now: d.now(), Username: owner.Name}
+}
+
+// denied says so in AWS's words.
+func (d *Decider) denied(user, action, resource string, outcome policy.Outcome) error {
+	why := "because no identity-based policy allows the " + action + " action"
+	if outcome == policy.ExplicitDeny {
+		why = "with an explicit deny in an identity-based policy"
+	}
+	return &auth.Error{Code: auth.CodeAccessDenied, Status: http.StatusForbidden,
+		Message: fmt.Sprintf("User: arn:%s:iam::%s:user/%s is not authorized to perform: %s on resource: %s %s", d.realm.Partition(), d.realm.Account, user, action, resource, why)}
+}
