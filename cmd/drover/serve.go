@@ -235,7 +235,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	}
 	s.http = s.httpServer(s.front)
 	if s.tls != nil {
-		s.tls.holders, s.tls.live = holders, live
+		s.tls.holders, s.tls.live, s.tls.metrics = holders, live, gate.NewMetrics(metrics)
 		s.device = s.httpServer(&deviceFront{devices: devices, holders: holders, now: s.clock.now})
 	}
 	return things, nil

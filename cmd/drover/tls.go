@@ -27,6 +27,7 @@ type tlsSide struct {
 
 	holders *auth.Devices
 	live    *gate.Live
+	metrics *gate.Metrics
 	// Where connections come out after their handshakes.
 	api, mqtt, devices *gate.Listener
 
@@ -90,7 +91,8 @@ func (t *tlsSide) routes(speaks protocol) map[string]gate.Route {
 // serve runs a gate on a door.
 func (t *tlsSide) serve(d door, run func(net.Addr, func() error)) {
 	g := gate.New(gate.Config{
-		Routes: t.routes(d.speaks), Certificates: t.certificates, Devices: t.holders, RequireName: t.cfg.RequireSNI, Logger: t.log,
+		Routes: t.routes(d.speaks), Certificates: t.certificates, Devices: t.holders, RequireName: t.cfg.RequireSNI,
+		Metrics: t.metrics, Logger: t.log,
 	}, t.live)
 	t.gates = append(t.gates, g)
 	t.running.Add(1)

@@ -22,6 +22,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"drover/internal/auth"
 	"drover/internal/iot"
 	"drover/internal/pki"
@@ -54,7 +56,37 @@ type Config struct {
 	Handshake time.Duration // how long a client may take; default 10 s
 	HalfOpen  int           // how many handshakes at once; the oldest makes room for the next. Default 2,000
 
-	Logger *slog.Logger // nil = slog.Default()
+	Metrics *Metrics     // nil: nothing is counted
+	Logger  *slog.Logger // nil = slog.Default()
+}
+
+// Metrics counts handshakes, of all gates of a server.
+type Metrics struct {
+	ended    *prometheus.CounterVec // by result
+	halfOpen prometheus.Gauge
+}
+
+// The results of handshakes.
+const (
+	done    = "done"
+	failed  = "failed"  // by the client, or it took too long
+	refused = "refused" // for its certificate
+	crowded = "crowded_out"
+)
+
+// NewMetrics registers the metrics of gates.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "drover_tls_handshakes_total", Help: "TLS handshakes that have ended, by result.",
+		}, []string{"result"}),
+		halfOpen: prometheus.NewGauge(prometheus.GaugeOpts{Name: "drover_tls_half_open", Help: "TLS handshakes that are going on."}),
+	}
+	reg.MustRegister(m.ended, m.halfOpen)
+	for _, result := range []string{done, failed, refused, crowded} {
+		m.ended.WithLabelValues(result)
+	}
+	return m
 }
 
 // Certificates is what a server shows.
@@ -82,6 +114,9 @@ func New(cfg Config, live *Live) *Gate {
 	cfg.Handshake = cmp.Or(cfg.Handshake, 10*time.Second)
 	cfg.HalfOpen = cmp.Or(cfg.HalfOpen, 2000)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
 	g := &Gate{cfg: cfg, configs: make(map[string]*tls.Config), live: live}
 	g.hello = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: g.route}
 	for protocol, route := range cfg.Routes {
@@ -226,21 +261,27 @@ func (g *Gate) enter(conn net.Conn) bool {
 		if old := g.halfOpen[0]; old != nil {
 			_ = old.Close() // its handshake tells
 			g.open--
+			g.cfg.Metrics.halfOpen.Dec()
+			g.cfg.Metrics.ended.WithLabelValues(crowded).Inc()
 		}
 		g.halfOpen = g.halfOpen[1:]
 	}
 	g.halfOpen = append(g.halfOpen, conn)
 	g.open++
+	g.cfg.Metrics.halfOpen.Inc()
 	return true
 }
 
-// leave takes a connection out of the half open ones.
-func (g *Gate) leave(conn net.Conn) {
+// leave takes a connection out of the half open ones and counts how its handshake ended, unless it
+// had to make room.
+func (g *Gate) leave(conn net.Conn, result string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if i := slices.Index(g.halfOpen, conn); i >= 0 {
 		g.halfOpen[i] = nil
 		g.open--
+		g.cfg.Metrics.halfOpen.Dec()
+		g.cfg.Metrics.ended.WithLabelValues(result).Inc()
 	}
 	for len(g.halfOpen) > 0 && g.halfOpen[0] == nil {
 		g.halfOpen = g.halfOpen[1:]
@@ -249,11 +290,15 @@ func (g *Gate) leave(conn net.Conn) {
 
 // shake performs a handshake. It returns nil if nothing came of it.
 func (g *Gate) shake(raw net.Conn) (*Conn, *Listener) {
-	defer g.leave(raw)
+	result := failed
+	defer func() { g.leave(raw, result) }()
 	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Handshake)
 	defer cancel()
 	conn := tls.Server(raw, g.hello)
 	if err := conn.HandshakeContext(ctx); err != nil {
+		if errors.Is(err, auth.ErrRefused) {
+			result = refused
+		}
 		g.cfg.Logger.Debug("handshake failed", "remote", raw.RemoteAddr(), "err", err)
 		_ = raw.Close() // the failure has been told
 		return nil, nil
@@ -263,11 +308,13 @@ func (g *Gate) shake(raw net.Conn) (*Conn, *Listener) {
 	c := &Conn{Conn: conn, live: g.live}
 	if route.Certificate {
 		if err := g.admit(ctx, c, state); err != nil {
+			result = refused
 			g.cfg.Logger.Debug("client refused", "remote", raw.RemoteAddr(), "err", err)
 			_ = c.Close() // the refusal has been told
 			return nil, nil
 		}
 	}
+	result = done
 	return c, route.To
 }
 

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"drover/internal/auth"
 	"drover/internal/iot"
 	"drover/internal/pki"
@@ -62,6 +64,7 @@ func (r *registry) set(id iot.CertificateID, status iot.CertificateStatus) {
 type rig struct {
 	testing.TB
 	gate      *Gate
+	metrics   *prometheus.Registry
 	devices   *auth.Devices
 	registry  *registry
 	live      *Live
@@ -73,12 +76,12 @@ type rig struct {
 
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
-	r := &rig{TB: t, authority: pki.Open(t.TempDir()), to: NewListener(), live: NewLive(),
+	r := &rig{TB: t, authority: pki.Open(t.TempDir()), to: NewListener(), live: NewLive(), metrics: prometheus.NewRegistry(),
 		registry: &registry{status: make(map[iot.CertificateID]iot.CertificateStatus)}}
 	made, err := Make(r.authority, []string{"drover.test", "127.0.0.1"}, time.Now)
 	r.must(err)
 	r.devices = auth.NewDevices(auth.DevicesConfig{Certificates: r.registry, Logger: discard, Gone: r.live.Drop})
-	cfg := Config{Routes: map[string]Route{"": {Certificate: true, To: r.to}}, Certificates: made, Devices: r.devices, Logger: discard}
+	cfg := Config{Routes: map[string]Route{"": {Certificate: true, To: r.to}}, Certificates: made, Devices: r.devices, Metrics: NewMetrics(r.metrics), Logger: discard}
 	if change != nil {
 		change(&cfg)
 	}
@@ -130,6 +133,24 @@ func (r *rig) accept() *Conn {
 	conn, err := r.to.Accept()
 	r.must(err)
 	return conn.(*Conn)
+}
+
+// count returns how many handshakes ended so.
+func (r *rig) count(result string) float64 {
+	r.Helper()
+	families, err := r.metrics.Gather()
+	r.must(err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if family.GetName() == "drover_tls_handshakes_total" && label.GetValue() == result {
+					return m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	r.Fatalf("%s is not counted", result)
+	return 0
 }
 
 // connect returns both ends of a connection.
@@ -210,6 +231,9 @@ func TestGateHalfOpen(t *testing.T) {
 	for _, conn := range silent {
 		r.must(conn.Close())
 	}
+	if through, pushed := r.count(done), r.count(crowded); through != 1 || pushed < 9*bound {
+		t.Errorf("counted: %v done, %v crowded out", through, pushed)
+	}
 }
 
 func TestGateDropsWhatIsNoGoodAnyMore(t *testing.T) {
@@ -236,10 +260,13 @@ func TestGateDropsWhatIsNoGoodAnyMore(t *testing.T) {
 	r.must(otherServer.Close())
 	_ = errors.Join(client.Close(), server.Close(), other.Close()) // sockets that are closed already
 
-	refused, err := tls.Dial("tcp", r.addr, r.config())
+	again, err := tls.Dial("tcp", r.addr, r.config())
 	if err == nil { // in TLS 1.3 the client has done its part when the server refuses
-		closed(t, refused)
-		r.must(refused.Close())
+		closed(t, again)
+		r.must(again.Close())
+	}
+	for r.count(refused) == 0 {
+		runtime.Gosched() // the client may know before it is counted
 	}
 	change(iot.CertificateActive)
 	client, server = r.connect(r.config())
