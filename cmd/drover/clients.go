@@ -3,12 +3,15 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 
 	"drover/internal/auth"
 	"drover/internal/fleetsim"
+	"drover/internal/pki"
 )
 
 // apiFlags say which server a tool talks to: any by URL and the usual AWS variables, or
@@ -127,6 +131,9 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 type fleetCmd struct {
 	apiFlags
 	MQTTURL    string        `name:"mqtt-url" help:"Where the devices connect, mqtt://HOST:PORT or mqtts://HOST:PORT; default: where the server says." placeholder:"URL"`
+	Roots      string        `help:"File with the roots to trust for mqtts, PEM; default: those of the data folder, or of the system." type:"path" placeholder:"FILE"`
+	Cert       string        `help:"Certificate that all devices show, PEM." type:"path" placeholder:"FILE"`
+	Key        string        `help:"Private key of the certificate, PEM." type:"path" placeholder:"FILE"`
 	Things     int           `help:"How many devices." default:"100"`
 	Prefix     string        `help:"First part of the devices' names." default:"device"`
 	Group      string        `help:"Group to register the devices in." default:"fleet"`
@@ -170,6 +177,11 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 		Success: c.Success, ProtocolVersion: 4,
 		Logger: slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
+	if strings.HasPrefix(devices, "mqtts://") {
+		if cfg.TLS, err = c.tlsConfig(); err != nil {
+			return err
+		}
+	}
 	if c.Success == 0 {
 		cfg.Success = -1 // never
 	}
@@ -191,6 +203,34 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	}
 	_, failed := fmt.Fprintf(s.out, "%s\n", text)
 	return errors.Join(err, failed)
+}
+
+// tlsConfig is how the devices connect with TLS.
+func (c *fleetCmd) tlsConfig() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	roots := c.Roots
+	if roots == "" {
+		roots = filepath.Join(c.Data, pki.RootsFile)
+	}
+	text, err := os.ReadFile(roots)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && c.Roots == "": // another server's: the roots of the system
+	case err != nil:
+		return nil, fmt.Errorf("--roots: %w", err)
+	default:
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--roots: %s has no certificate", roots)
+		}
+	}
+	if c.Cert != "" || c.Key != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("--cert, --key: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
 }
 
 func (a *api) register(ctx context.Context, names []string, group string) error {
