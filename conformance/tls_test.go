@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -105,9 +107,23 @@ func (f *fleet) overTLS(url string, cfg *tls.Config, clientID string, version in
 	return d, nil
 }
 
-// works checks that an MQTT client can connect and is heard.
+// allow lets the holder of the certificate do everything.
+func (f *fleet) allow(id string) {
+	f.t.Helper()
+	f.must(f.attachPolicy(f.policy("all-"+id, `{"Effect":"Allow","Action":"iot:*","Resource":"*"}`), f.certARN(id)))
+}
+
+// works checks that an MQTT client can connect and is heard, whose certificate, if it is
+// registered, is allowed everything.
 func (f *fleet) works(url string, cfg *tls.Config) {
 	f.t.Helper()
+	id := sha256.Sum256(cfg.Certificates[0].Certificate[0])
+	arn := f.certARN(hex.EncodeToString(id[:]))
+	attached, err := f.api.ListAttachedPolicies(f.ctx, &iot.ListAttachedPoliciesInput{Target: &arn})
+	f.must(err)
+	if len(attached.Policies) == 0 {
+		f.allow(hex.EncodeToString(id[:]))
+	}
 	for _, version := range []int{4, 5} {
 		d, err := f.overTLS(url, cfg, f.name("device"), version)
 		if err != nil {
@@ -358,6 +374,8 @@ func TestB163Disconnected(t *testing.T) {
 	} {
 		for _, version := range []int{4, 5} {
 			c, other := f.newCertificate(true), f.newCertificate(true)
+			f.allow(c.id)
+			f.allow(other.id)
 			d, err := f.overTLS(f.mqtts, f.config(with(c)), f.name("d"), version)
 			f.must(err)
 			bystander, err := f.overTLS(f.mqtts, f.config(with(other)), f.name("b"), version)
@@ -605,7 +623,70 @@ func TestB231ClaimConnects(t *testing.T) {
 	f.must(err)
 	pair, err := tls.X509KeyPair([]byte(*out.CertificatePem), []byte(*out.KeyPair.PrivateKey))
 	f.must(err)
-	f.works(f.mqtts, f.config(with(identity{tls: pair})))
+	d, err := f.overTLS(f.mqtts, f.config(with(identity{tls: pair})), f.name("fresh"), 4)
+	f.must(err)
+	f.must(d.subscribe("$aws/certificates/create/json/accepted", 1))
 	_, err = f.api.DescribeCertificate(f.ctx, &iot.DescribeCertificateInput{CertificateId: out.CertificateId})
 	f.refused(err, "ResourceNotFoundException", 404)
+}
+
+// TestRotation: with a new root, made while the server runs, devices that know either root trust the
+// server, and what they hold stays good.
+func TestRotation(t *testing.T) {
+	f := fleetOn(t, ownServer(t, "--tls", "--tls-name", serverName, "--mqtts", "127.0.0.1:0"))
+	drover, err := binary()
+	f.must(err)
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(f.ctx, drover, append(args, "--data", f.data)...).Output()
+		f.must(err)
+		return string(out)
+	}
+	before, old := f.newCertificate(true), f.config()
+	f.allow(before.id)
+	run("ca", "rotate")
+	if got := run("ca"); strings.Count(got, "BEGIN CERTIFICATE") != 2 {
+		t.Errorf("the roots are %s", got)
+	}
+	newest := f.config()
+	newest.RootCAs = x509.NewCertPool()
+	first, _ := pem.Decode([]byte(run("ca")))
+	root, err := x509.ParseCertificate(first.Bytes)
+	f.must(err)
+	newest.RootCAs.AddCert(root)
+	after := f.newCertificate(true)
+	f.allow(after.id)
+	f.eventually("the server shows a certificate of the new root", func() bool {
+		cfg := newest.Clone()
+		with(before)(cfg)
+		conn, err := f.dial(f.mqtts, cfg)
+		return err == nil && conn.Close() == nil
+	})
+	for _, cfg := range []*tls.Config{old, newest} {
+		for _, c := range []identity{before, after} {
+			cfg := cfg.Clone()
+			with(c)(cfg)
+			f.works(f.mqtts, cfg)
+		}
+	}
+	if one, two := f.certificate(before.id), f.certificate(after.id); aws.ToString(one.CaCertificateId) == aws.ToString(two.CaCertificateId) {
+		t.Error("both were signed by one root")
+	}
+
+	// The old root goes when nothing that it signed is registered any more.
+	restart := func(roots int) {
+		t.Helper()
+		f.must(f.terminate())
+		s, err := start(f.data, "--tls", "--tls-name", serverName, "--mqtts", "127.0.0.1:0")
+		f.must(err)
+		f.server, f.api = s, s.client()
+		if got := run("ca"); strings.Count(got, "BEGIN CERTIFICATE") != roots {
+			t.Errorf("want %d roots, have %s", roots, got)
+		}
+	}
+	restart(2)
+	f.must(f.setStatus(before.id, types.CertificateStatusInactive))
+	f.must(f.deleteCertificate(before.id, true))
+	restart(1)
+	f.must(f.terminate())
 }
