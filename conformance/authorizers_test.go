@@ -61,8 +61,9 @@ func (f *function) says(answer string) {
 // flag is the flag of a server that knows the function.
 func (f *function) flag() string { return "--function=" + functionARN + "=" + f.URL }
 
-const letIn = `{"isAuthenticated":true,"principalId":"me","refreshAfterInSeconds":300,"disconnectAfterInSeconds":86400,
-	"policyDocuments":[{"Version":"2012-10-17","Statement":[]},"{\"Version\":\"2012-10-17\",\"Statement\":[]}"]}`
+const letIn = `{"isAuthenticated":true,"principalId":"me","refreshAfterInSeconds":300,"disconnectAfterInSeconds":86400,"policyDocuments":[
+	{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]},
+	"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"iot:*\",\"Resource\":\"*\"}]}"]}`
 
 // tokenKey is a key for tokens, with its public half in PEM form.
 func tokenKey(t *testing.T) (sign func(token string) string, public string) {

@@ -30,6 +30,7 @@ var packages = map[string]struct {
 	"conformance":              {tests: "internal/envtest"}, // a black box: knows nothing of our code
 	"internal":                 {},
 	"internal/access":          {imports: "internal/auth internal/auth/policy internal/iot internal/store", tests: "internal/pki internal/registry internal/store/sqlstore"},
+	"internal/audit":           {},
 	"internal/auth":            {imports: "internal/auth/policy internal/iot internal/pki"},
 	"internal/authorizer":      {imports: "internal/iot internal/webhook"},
 	"internal/auth/policy":     {},
@@ -69,7 +70,7 @@ var modules = map[string]struct {
 	"github.com/schollz/progressbar/v3":        {imports: "cmd/drover internal/fleetsim"},
 	"golang.org/x/sync":                        {imports: anything},
 	"golang.org/x/sys":                         {imports: anything},
-	"golang.org/x/time":                        {imports: "internal/controlplane internal/dataplane"},
+	"golang.org/x/time":                        {imports: "internal/audit internal/controlplane internal/dataplane"},
 	"golang.org/x/term":                        {imports: "cmd/drover internal/fleetsim"},
 	"modernc.org/sqlite":                       {tests: "internal/store/sqlstore"}, // the yardstick of its benchmarks
 	"pgregory.net/rapid":                       {tests: anything},

@@ -20,7 +20,7 @@ import (
 // plane it is for.
 type front struct {
 	control, devices   http.Handler
-	bulk               http.Handler
+	bulk, audit        http.Handler
 	test               http.Handler // nil unless in test mode
 	verify, verifyBulk *auth.Verifier
 	keys               http.Handler
@@ -49,6 +49,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/_drover/keys":
 		f.guarded(w, r, f.verify, "drover:ManageKeys", f.keys)
+	case auditPath:
+		f.guarded(w, r, f.verify, "drover:Audit", f.audit)
 	default:
 		if strings.HasPrefix(r.URL.Path, "/_drover/") {
 			f.unknown(w, r)

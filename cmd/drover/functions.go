@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"drover/internal/auth/policy"
 	"drover/internal/webhook"
 )
 
@@ -49,4 +50,10 @@ func loadOrCreateSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is empty", path)
 	}
 	return []byte(line), nil
+}
+
+// checkPolicy says what is wrong with a policy that a custom authorizer returned.
+func checkPolicy(document string) error {
+	_, err := policy.Parse(document, policy.DeviceLimit)
+	return err
 }

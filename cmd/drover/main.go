@@ -23,6 +23,7 @@ type cli struct {
 	Import   importCmd   `cmd:"" help:"Register things in bulk from a file of JSON lines."`
 	CA       caCmd       `cmd:"" name:"ca" help:"Drover's own certificate authority: print its root, sign, rotate."`
 	Keys     keysCmd     `cmd:"" help:"API keys: who may use the API of a running server, and for what."`
+	Audit    auditCmd    `cmd:"" help:"Who did what by the API of a running server, from where, and what was denied."`
 	Env      envCmd      `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"drover/internal/access"
+	"drover/internal/audit"
 	"drover/internal/auth"
 	"drover/internal/authorizer"
 	"drover/internal/broker"
@@ -87,6 +88,7 @@ type server struct {
 	broker *broker.Broker
 	http   *http.Server // the API
 	front  *front
+	audit  *audit.Log
 	tls    *tlsSide     // nil without TLS
 	device *http.Server // for devices with certificates; nil without TLS
 	plane  *dataplane.Handler
@@ -205,7 +207,9 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	live := gate.NewLive()
 	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
 	known.holders = holders
-	authorizers := authorizer.New(authorizer.Config{Registry: things, Functions: functions, Logger: s.log, Now: s.clock.now})
+	authorizers := authorizer.New(authorizer.Config{
+		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now,
+	})
 	devices := dataplane.New(dataplane.Config{
 		Engine: s.engine, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 		Permit: s.access.PermitJobs,
@@ -233,7 +237,13 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	if s.cfg.Test {
 		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, access: s.access, holders: holders, keys: s.keys}
 	}
-	s.http = s.httpServer(s.front)
+	if s.audit, err = audit.Open(audit.Config{Dir: filepath.Join(cmp.Or(s.temporary, s.cfg.Data), auditFolder), Retention: s.cfg.AuditRetention, Now: s.clock.now}); err != nil {
+		return nil, err
+	}
+	s.front.audit = &auditService{entries: s.audit, log: s.log}
+	s.http = s.httpServer(&auditor{
+		next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics),
+	})
 	if s.tls != nil {
 		s.tls.holders, s.tls.live, s.tls.metrics = holders, live, gate.NewMetrics(metrics)
 		s.device = s.httpServer(&deviceFront{devices: devices, holders: holders, now: s.clock.now})
@@ -450,6 +460,9 @@ func (s *server) stop() error {
 			errs = append(errs, err)
 		}
 		errs = append(errs, s.store.Close())
+	}
+	if s.audit != nil {
+		errs = append(errs, s.audit.Close())
 	}
 	if s.temporary != "" {
 		errs = append(errs, os.RemoveAll(s.temporary))

@@ -33,8 +33,11 @@ type Identity struct {
 
 type identityKey struct{}
 
-// WithIdentity returns a context that carries id.
+// WithIdentity returns a context that carries id. It is noted in the trail of ctx, if it has one.
 func WithIdentity(ctx context.Context, id Identity) context.Context {
+	if t, ok := ctx.Value(trailKey{}).(*Trail); ok {
+		t.Identity = &id
+	}
 	return context.WithValue(ctx, identityKey{}, id)
 }
 

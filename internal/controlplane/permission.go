@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	"drover/internal/auth"
 	"drover/internal/iot"
 )
 
@@ -66,17 +67,18 @@ func (r resource) arns(realm iot.Realm, in reflect.Value) []string {
 }
 
 // permitOperation returns an *auth.Error unless the caller may do the operation on all resources
-// that the request names; if it names none, on any.
+// that the request names; if it names none, on any. What was asked for is noted in any case.
 func (s *Server) permitOperation(ctx context.Context, name string, resources []resource, in reflect.Value) error {
-	if s.permit == nil {
-		return nil
-	}
 	var arns []string
 	for _, r := range resources {
 		arns = append(arns, r.arns(s.realm, in)...)
 	}
 	if len(arns) == 0 {
 		arns = []string{"*"}
+	}
+	auth.Note(ctx, name, arns)
+	if s.permit == nil {
+		return nil
 	}
 	return s.permit(ctx, "iot:"+name, arns...)
 }

@@ -88,6 +88,11 @@ func New(cfg Config) *Server {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.service.ServeHTTP(w, r) }
 
+// Operation returns the name of the operation that a request is for, "" if there is none.
+func (s *Server) Operation(r *http.Request) string {
+	return s.service.Lookup(r.Method, r.URL.EscapedPath())
+}
+
 // actor names who asks, for the journal.
 func actor(ctx context.Context) string {
 	if id, ok := auth.IdentityFrom(ctx); ok {

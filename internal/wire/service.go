@@ -88,6 +88,14 @@ func (s *Service) Operations() []Operation {
 	return list
 }
 
+// Lookup returns the name of the operation that a request with the method and the escaped path is for, "" if there is none.
+func (s *Service) Lookup(method, path string) string {
+	if op, _, _, _ := s.route(method, path); op != nil {
+		return op.Name
+	}
+	return ""
+}
+
 // Empty is the output of operations that have no output members; it is written as {}.
 type Empty struct{}
 
