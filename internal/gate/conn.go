@@ -18,11 +18,11 @@ type Conn struct {
 	// Of a client that showed a certificate; constant.
 	id          iot.CertificateID
 	certificate *x509.Certificate
-	expiry      *time.Timer // of a claim; nil for others
 
 	mu      sync.Mutex
 	dropped bool
 	onDrop  func()
+	expiry  *time.Timer // of a claim; nil for others
 }
 
 // CertificateID returns the id of the certificate that the client showed, "" if it was not
@@ -85,9 +85,18 @@ func (c *Conn) forget() {
 	if c.id != "" {
 		c.live.remove(c)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
+}
+
+// expires lets the connection be dropped at a time.
+func (c *Conn) expires(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expiry = time.AfterFunc(time.Until(at), c.drop)
 }
 
 // Listener hands out connections that came through gates. It is a net.Listener, so that a

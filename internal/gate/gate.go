@@ -13,6 +13,7 @@ package gate
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -102,11 +103,10 @@ type Gate struct {
 	configs map[string]*tls.Config // by protocol
 
 	handshakes sync.WaitGroup
-	mu         sync.Mutex
-	halfOpen   []net.Conn // the oldest first; nil where one has left
-	open       int        // in halfOpen
-	closed     bool
 	live       *Live
+	mu         sync.Mutex
+	halfOpen   *list.List // of net.Conn, the oldest first
+	closed     bool
 }
 
 // New returns a Gate. Connections that are through are noted in live until they end.
@@ -117,7 +117,7 @@ func New(cfg Config, live *Live) *Gate {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(prometheus.NewRegistry())
 	}
-	g := &Gate{cfg: cfg, configs: make(map[string]*tls.Config), live: live}
+	g := &Gate{cfg: cfg, configs: make(map[string]*tls.Config), live: live, halfOpen: list.New()}
 	g.hello = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: g.route}
 	for protocol, route := range cfg.Routes {
 		g.configs[protocol] = g.config(protocol, route)
@@ -162,12 +162,10 @@ func (g *Gate) config(protocol string, route Route) *tls.Config {
 // alert unrecognized_name.
 var nobody = &tls.Config{MinVersion: tls.VersionTLS12}
 
-var errNoName = errors.New("the client does not name the server")
-
 // route chooses by what the client says first.
 func (g *Gate) route(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if hello.ServerName == "" && g.cfg.RequireName {
-		return nil, errNoName
+		return nobody, nil
 	}
 	if hello.ServerName != "" {
 		cert, err := g.cfg.Certificates.Certificate()
@@ -184,17 +182,13 @@ func (g *Gate) route(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		}
 	}
 	if len(hello.SupportedProtos) > 0 && len(g.configs) > 1 {
-		// None that we know: with any of ours the handshake ends with no_application_protocol.
-		return g.refusal(), nil
+		// None that we know: with one that the client did not name the handshake ends with the
+		// alert no_application_protocol.
+		c := g.configs[""].Clone()
+		c.NextProtos = []string{HTTP}
+		return c, nil
 	}
 	return g.configs[""], nil
-}
-
-// refusal is a config whose protocols no client names.
-func (g *Gate) refusal() *tls.Config {
-	c := g.configs[""].Clone()
-	c.NextProtos = []string{HTTP}
-	return c
 }
 
 // Serve accepts connections on l until it is closed, and returns when the last handshake has
@@ -216,11 +210,14 @@ func (g *Gate) Serve(l net.Listener) error {
 			wait = min(2*wait, time.Second)
 			continue
 		}
-		if !g.enter(conn) {
+		place := g.enter(conn)
+		if place == nil {
 			continue
 		}
 		g.handshakes.Go(func() {
-			if c, to := g.shake(conn); c != nil {
+			c, to, result := g.shake(conn)
+			g.leave(place, result)
+			if c != nil {
 				to.hand(c)
 			}
 		})
@@ -241,81 +238,70 @@ func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
-	for _, c := range g.halfOpen {
-		if c != nil {
-			_ = c.Close() // its handshake tells
-		}
+	for e := g.halfOpen.Front(); e != nil; e = e.Next() {
+		_ = e.Value.(net.Conn).Close() // its handshake tells
 	}
 }
 
-// enter notes a connection as half open, and reports whether there is a Gate still.
-func (g *Gate) enter(conn net.Conn) bool {
+// enter notes a connection as half open. It returns nil if there is no Gate any more.
+func (g *Gate) enter(conn net.Conn) *list.Element {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		_ = conn.Close() // nothing has been said on it
-		return false
+		return nil
 	}
-	for g.open >= g.cfg.HalfOpen {
+	for g.halfOpen.Len() >= g.cfg.HalfOpen {
 		// A client that means it is through in a moment: the oldest is the one to give up.
-		if old := g.halfOpen[0]; old != nil {
-			_ = old.Close() // its handshake tells
-			g.open--
-			g.cfg.Metrics.halfOpen.Dec()
-			g.cfg.Metrics.ended.WithLabelValues(crowded).Inc()
-		}
-		g.halfOpen = g.halfOpen[1:]
+		oldest := g.halfOpen.Front()
+		_ = oldest.Value.(net.Conn).Close() // its handshake tells
+		g.remove(oldest, crowded)
 	}
-	g.halfOpen = append(g.halfOpen, conn)
-	g.open++
 	g.cfg.Metrics.halfOpen.Inc()
-	return true
+	return g.halfOpen.PushBack(conn)
 }
 
-// leave takes a connection out of the half open ones and counts how its handshake ended, unless it
-// had to make room.
-func (g *Gate) leave(conn net.Conn, result string) {
+// leave takes a connection out of the half open ones, unless it had to make room.
+func (g *Gate) leave(place *list.Element, result string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if i := slices.Index(g.halfOpen, conn); i >= 0 {
-		g.halfOpen[i] = nil
-		g.open--
+	g.remove(place, result)
+}
+
+// remove takes an element out, if it is in, and counts how its handshake ended.
+func (g *Gate) remove(place *list.Element, result string) {
+	before := g.halfOpen.Len()
+	g.halfOpen.Remove(place)
+	if g.halfOpen.Len() < before {
 		g.cfg.Metrics.halfOpen.Dec()
 		g.cfg.Metrics.ended.WithLabelValues(result).Inc()
 	}
-	for len(g.halfOpen) > 0 && g.halfOpen[0] == nil {
-		g.halfOpen = g.halfOpen[1:]
-	}
 }
 
-// shake performs a handshake. It returns nil if nothing came of it.
-func (g *Gate) shake(raw net.Conn) (*Conn, *Listener) {
-	result := failed
-	defer func() { g.leave(raw, result) }()
+// shake performs a handshake. It returns nil if nothing came of it, and how it ended.
+func (g *Gate) shake(raw net.Conn) (_ *Conn, _ *Listener, result string) {
 	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Handshake)
 	defer cancel()
 	conn := tls.Server(raw, g.hello)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		if errors.Is(err, auth.ErrRefused) {
-			result = refused
-		}
 		g.cfg.Logger.Debug("handshake failed", "remote", raw.RemoteAddr(), "err", err)
 		_ = raw.Close() // the failure has been told
-		return nil, nil
+		if errors.Is(err, auth.ErrRefused) {
+			return nil, nil, refused
+		}
+		return nil, nil, failed
 	}
 	state := conn.ConnectionState()
 	route := g.cfg.Routes[state.NegotiatedProtocol] // what was agreed on is one of them
 	c := &Conn{Conn: conn, live: g.live}
 	if route.Certificate {
 		if err := g.admit(ctx, c, state); err != nil {
-			result = refused
 			g.cfg.Logger.Debug("client refused", "remote", raw.RemoteAddr(), "err", err)
 			_ = c.Close() // the refusal has been told
-			return nil, nil
+			return nil, nil, refused
 		}
 	}
-	result = done
-	return c, route.To
+	return c, route.To, done
 }
 
 // admit finds out who is at the other end. The connection is noted first: a certificate that
@@ -327,7 +313,7 @@ func (g *Gate) admit(ctx context.Context, c *Conn, state tls.ConnectionState) er
 	h, err := g.cfg.Devices.Admit(ctx, state)
 	if err == nil && h.Claim != "" {
 		// A claim lives for minutes, and nothing that came in with it shall live longer.
-		c.expiry = time.AfterFunc(time.Until(h.NotAfter.Std()), c.drop)
+		c.expires(h.NotAfter.Std())
 	}
 	return err
 }
