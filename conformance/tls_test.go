@@ -380,6 +380,9 @@ func TestB163Disconnected(t *testing.T) {
 			f.must(err)
 			bystander, err := f.overTLS(f.mqtts, f.config(with(other)), f.name("b"), version)
 			f.must(err)
+			watcher := f.connectAs("watcher", f.name(rand.Text()), 4)
+			topic := "$aws/events/presence/disconnected/" + f.name("d")
+			f.must(watcher.subscribe(topic, 1))
 			client := f.httpClient(f.config(with(c)))
 			f.must(f.attachPolicy(all, f.certARN(c.id)))
 			if status, err := f.pending(client, f.deviceHTTPS, thing); err != nil || status != 200 {
@@ -391,6 +394,15 @@ func TestB163Disconnected(t *testing.T) {
 			case <-time.After(patience):
 				t.Errorf("%s, version %d: still connected", name, version)
 			}
+			if version == 5 && !strings.Contains(d.loss.Error(), "0x87") {
+				t.Errorf("%s: %v", name, d.loss)
+			}
+			event, err := watcher.wait(0, func(m message) bool { return m.topic == topic })
+			f.must(err)
+			if event.json["disconnectReason"] != "AUTH_ERROR" || event.json["principalIdentifier"] != c.id || event.json["clientInitiatedDisconnect"] != false {
+				t.Errorf("%s: event %s", name, event.payload)
+			}
+			watcher.disconnect()
 			if status, err := f.pending(client, f.deviceHTTPS, thing); err == nil && status == 200 {
 				t.Errorf("%s: HTTPS goes on", name)
 			}

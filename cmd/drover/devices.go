@@ -23,7 +23,7 @@ type brokerHandler struct {
 
 func (h *brokerHandler) Connected(c *broker.Client) {
 	if conn, ok := c.Conn().(*gate.Conn); ok {
-		conn.OnDrop(c.Disconnect)
+		conn.OnDrop(c.Expel)
 	}
 	h.publisher.Connected(connection(c))
 }

@@ -90,6 +90,10 @@ func (c *Client) Deliver(m Message) error {
 // client learns as DISCONNECT 0x98. It does not wait.
 func (c *Client) Disconnect() { c.end(ServerInitiated, codeAdministrative) }
 
+// Expel ends the connection of a client that has lost the right to it: reason AUTH_ERROR,
+// which an MQTT 5 client learns as DISCONNECT 0x87 (spec §3.3). It does not wait.
+func (c *Client) Expel() { c.end(AuthError, codeNotAuthorized) }
+
 // welcome queues the CONNACK.
 func (c *Client) welcome(connack []byte) error {
 	c.mu.Lock()
