@@ -367,7 +367,6 @@ func TestB021WithoutTheKey(t *testing.T) {
 func TestB163Disconnected(t *testing.T) {
 	f := tlsFleet(t)
 	thing := f.thing("t")
-	all := f.policy("all", f.say("Allow", "iotjobsdata:*", "thing/*"))
 	for name, change := range map[string]func(id string) error{
 		"deactivated": func(id string) error { return f.setStatus(id, types.CertificateStatusInactive) },
 		"revoked":     func(id string) error { return f.setStatus(id, types.CertificateStatusRevoked) },
@@ -384,7 +383,6 @@ func TestB163Disconnected(t *testing.T) {
 			topic := "$aws/events/presence/disconnected/" + f.name("d")
 			f.must(watcher.subscribe(topic, 1))
 			client := f.httpClient(f.config(with(c)))
-			f.must(f.attachPolicy(all, f.certARN(c.id)))
 			if status, err := f.pending(client, f.deviceHTTPS, thing); err != nil || status != 200 {
 				t.Fatalf("%d, %v", status, err)
 			}

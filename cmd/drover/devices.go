@@ -2,10 +2,15 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"log/slog"
 	"net"
+	"net/netip"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"drover/internal/access"
 	"drover/internal/broker"
 	"drover/internal/dataplane"
 	"drover/internal/gate"
@@ -19,24 +24,60 @@ import (
 type brokerHandler struct {
 	handler   *dataplane.Handler
 	publisher *dataplane.Publisher
+	access    *access.Decider
+	log       *slog.Logger
+	sessions  sync.Map // *broker.Client -> *access.Session, of clients with certificates
 }
 
 func (h *brokerHandler) Connected(c *broker.Client) {
 	if conn, ok := c.Conn().(*gate.Conn); ok {
 		conn.OnDrop(c.Expel)
 	}
+	if id := certificateOf(c); id != "" {
+		who := access.Client{Certificate: id, MQTT: true, ClientID: c.ID(), Secure: true}
+		if address, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
+			who.SourceIP = address.Addr()
+		}
+		h.sessions.Store(c, h.access.Session(who))
+	}
 	h.publisher.Connected(connection(c))
 }
 
+// permitted reports what the policies of a client say. Who has no certificate came by a listener
+// that asks nobody who he is, and may do what is not reserved.
+func (h *brokerHandler) permitted(c *broker.Client, what, topic string, decide func(*access.Session) access.Decision) bool {
+	session, ok := h.sessions.Load(c)
+	if !ok {
+		return certificateOf(c) == ""
+	}
+	decision := decide(session.(*access.Session))
+	if !decision.Allowed() {
+		h.log.Debug("device denied", "client", c, "action", what, "topic", topic, "why", decision)
+	}
+	return decision.Allowed()
+}
+
 func (h *brokerHandler) Disconnected(c *broker.Client, reason broker.DisconnectReason) {
+	h.sessions.Delete(c)
 	h.publisher.Disconnected(connection(c), string(reason))
 }
 
-func (h *brokerHandler) AllowSubscribe(_ *broker.Client, filter string) bool {
-	return dataplane.AllowSubscribe(filter)
+func (h *brokerHandler) AllowSubscribe(c *broker.Client, filter string) bool {
+	return dataplane.AllowSubscribe(filter) && h.permitted(c, "subscribe", filter, func(s *access.Session) access.Decision {
+		return s.Subscribe(context.Background(), filter)
+	})
 }
 
 func (h *brokerHandler) Publish(c *broker.Client, m broker.Message) broker.Verdict {
+	// What is reserved comes before what is permitted (identity spec A-33).
+	if !h.handler.AllowPublish(m.Topic) {
+		return broker.Refuse
+	}
+	if !h.permitted(c, "publish", m.Topic, func(s *access.Session) access.Decision {
+		return s.Publish(context.Background(), m.Topic, m.Retain)
+	}) {
+		return broker.Deny
+	}
 	verdict := h.handler.HandlePublish(client{c}, dataplane.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
 	switch verdict {
 	case dataplane.Route:

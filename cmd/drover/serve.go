@@ -215,7 +215,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
-	handler := &brokerHandler{handler: devices}
+	handler := &brokerHandler{handler: devices, access: s.access, log: s.log}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return nil, err
 	}

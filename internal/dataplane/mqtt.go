@@ -22,6 +22,17 @@ const (
 	Refuse                // not allowed: the client has broken the rules of reserved topics
 )
 
+// AllowPublish reports whether a client may publish to topic, if it has the permission: reserved
+// topics are not for clients, except for requests.
+func (h *Handler) AllowPublish(topic string) bool {
+	_, class := parseTopic(topic)
+	if class == reserved && h.provisioning.provisioner != nil {
+		_, ok := parseProvisioning(topic)
+		return ok
+	}
+	return class != reserved
+}
+
 // HandlePublish takes a message that c published. A request is answered to c, as soon as
 // what the answer says is durable, on the topic of the request with /accepted or /rejected
 // appended and with the QoS of the request, at most 1 (spec §11.2). HandlePublish does not
