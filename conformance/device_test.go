@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	paho5 "github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 )
@@ -124,7 +125,8 @@ func connect5On(ctx context.Context, conn net.Conn, id string, box *mailbox) (mq
 	ctx, cancel := context.WithCancel(ctx)
 	lost := func(err error) { box.lose(err); cancel() }
 	c := client5{ctx: ctx, Client: paho5.NewClient(paho5.ClientConfig{
-		ClientID: id, Conn: conn, PacketTimeout: patience,
+		// paho writes a packet in pieces, and pings from another goroutine.
+		ClientID: id, Conn: packets.NewThreadSafeConn(conn), PacketTimeout: patience,
 		OnPublishReceived: []func(paho5.PublishReceived) (bool, error){func(p paho5.PublishReceived) (bool, error) {
 			box.put(p.Packet.Topic, p.Packet.Payload)
 			return true, nil
