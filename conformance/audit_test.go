@@ -14,9 +14,9 @@ import (
 // auditEntry is what drover audit prints of a request.
 type auditEntry struct {
 	Who, Name, From, Operation, RequestID, Error string
-	Targets                                []string
-	Allowed                                bool
-	Status                                 int
+	Targets                                      []string
+	Allowed                                      bool
+	Status                                       int
 }
 
 // audit runs drover audit with flags.

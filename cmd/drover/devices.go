@@ -27,6 +27,7 @@ type brokerHandler struct {
 	access    *access.Decider
 	log       *slog.Logger
 	sessions  sync.Map // *broker.Client -> *access.Session, of clients with certificates
+	problems  *dataplane.Problems
 }
 
 func (h *brokerHandler) Connected(c *broker.Client) {
@@ -63,19 +64,25 @@ func (h *brokerHandler) Disconnected(c *broker.Client, reason broker.DisconnectR
 }
 
 func (h *brokerHandler) AllowSubscribe(c *broker.Client, filter string) bool {
-	return dataplane.AllowSubscribe(filter) && h.permitted(c, "subscribe", filter, func(s *access.Session) access.Decision {
+	allowed := dataplane.AllowSubscribe(filter) && h.permitted(c, "subscribe", filter, func(s *access.Session) access.Decision {
 		return s.Subscribe(context.Background(), filter)
 	})
+	if !allowed {
+		h.problems.Note(c.ID(), dataplane.SubscribeRefused, filter)
+	}
+	return allowed
 }
 
 func (h *brokerHandler) Publish(c *broker.Client, m broker.Message) broker.Verdict {
 	// What is reserved comes before what is permitted (identity spec A-33).
 	if !h.handler.AllowPublish(m.Topic) {
+		h.problems.Note(c.ID(), dataplane.ReservedTopic, m.Topic)
 		return broker.Refuse
 	}
 	if !h.permitted(c, "publish", m.Topic, func(s *access.Session) access.Decision {
 		return s.Publish(context.Background(), m.Topic, m.Retain)
 	}) {
+		h.problems.Note(c.ID(), dataplane.PublishDenied, m.Topic)
 		return broker.Deny
 	}
 	verdict := h.handler.HandlePublish(client{c}, dataplane.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})

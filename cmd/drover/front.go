@@ -21,6 +21,7 @@ import (
 type front struct {
 	control, devices   http.Handler
 	bulk, audit        http.Handler
+	clients            http.Handler // by their ids
 	test               http.Handler // nil unless in test mode
 	verify, verifyBulk *auth.Verifier
 	keys               http.Handler
@@ -52,6 +53,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case auditPath:
 		f.guarded(w, r, f.verify, "drover:Audit", f.audit)
 	default:
+		if strings.HasPrefix(r.URL.Path, clientsPath) {
+			f.guarded(w, r, f.verify, "drover:ReadClients", f.clients)
+			return
+		}
 		if strings.HasPrefix(r.URL.Path, "/_drover/") {
 			f.unknown(w, r)
 			return

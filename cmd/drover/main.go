@@ -24,6 +24,7 @@ type cli struct {
 	CA       caCmd       `cmd:"" name:"ca" help:"Drover's own certificate authority: print its root, sign, rotate."`
 	Keys     keysCmd     `cmd:"" help:"API keys: who may use the API of a running server, and for what."`
 	Audit    auditCmd    `cmd:"" help:"Who did what by the API of a running server, from where, and what was denied."`
+	Client   clientCmd   `cmd:"" help:"What a running server knows of an MQTT client: whether it is connected, and what it does in vain."`
 	Env      envCmd      `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

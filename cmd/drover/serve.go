@@ -210,12 +210,14 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	authorizers := authorizer.New(authorizer.Config{
 		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now,
 	})
+	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
 	devices := dataplane.New(dataplane.Config{
+		Problems: problems, Heard: func(topic string) bool { return s.broker.HasSubscribers(topic) },
 		Engine: s.engine, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
-	handler := &brokerHandler{handler: devices, access: s.access, log: s.log}
+	handler := &brokerHandler{handler: devices, access: s.access, problems: problems, log: s.log}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return nil, err
 	}
@@ -240,6 +242,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	if s.audit, err = audit.Open(audit.Config{Dir: filepath.Join(cmp.Or(s.temporary, s.cfg.Data), auditFolder), Retention: s.cfg.AuditRetention, Now: s.clock.now}); err != nil {
 		return nil, err
 	}
+	s.front.clients = &clientService{presence: publisher.Presence, problems: problems}
 	s.front.audit = &auditService{entries: s.audit, log: s.log}
 	s.http = s.httpServer(&auditor{
 		next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics),

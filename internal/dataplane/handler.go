@@ -36,10 +36,14 @@ type Client interface {
 // Config is what a Handler needs. Engine is required.
 type Config struct {
 	Engine      Engine
-	Provisioner Provisioner           // nil: the topics of provisioning are not there
-	Now         func() time.Time      // default time.Now
-	Logger      *slog.Logger          // nil: none
-	Metrics     prometheus.Registerer // nil: none
+	Provisioner Provisioner // nil: the topics of provisioning are not there
+	// Problems remembers what clients do in vain; nil: nobody does. Heard reports whether somebody
+	// subscribes to a topic; nil: that is not looked at.
+	Problems *Problems
+	Heard    func(topic string) bool
+	Now      func() time.Time      // default time.Now
+	Logger   *slog.Logger          // nil: none
+	Metrics  prometheus.Registerer // nil: none
 	// Reads and Writes are how many requests a second all devices together may make, over
 	// MQTT and HTTPS: describe and get-pending, and start-next and update (spec §15.2). 0 is
 	// any number.
@@ -62,6 +66,8 @@ type Handler struct {
 	writes  *rate.Limiter
 
 	provisioning provisioning
+	problems     *Problems
+	heard        func(topic string) bool
 }
 
 // New returns a Handler for cfg.
@@ -75,6 +81,7 @@ func New(cfg Config) *Handler {
 	}
 	h.reads, h.writes = newLimiter(cfg.Reads), newLimiter(cfg.Writes)
 	h.https = h.newHTTPS()
+	h.problems, h.heard = cfg.Problems, cfg.Heard
 	h.provisioning = provisioning{provisioner: cfg.Provisioner, slots: make(chan struct{}, provisionAtOnce)}
 	return h
 }

@@ -97,6 +97,27 @@ const forgetAfter = time.Hour
 
 func (v visit) forgotten(now iot.Time) bool { return v.ended != 0 && v.ended.Add(forgetAfter) <= now }
 
+// Presence is what lifecycle events have told of a client last.
+type Presence struct {
+	Connected bool
+	Session   string    // of the last connection
+	Version   int64     // of the last connection
+	Ended     time.Time // when that ended; zero while connected
+}
+
+// Presence returns what is known of a client: false if it is not connected and has not been for
+// an hour.
+func (p *Publisher) Presence(clientID string) (Presence, bool) {
+	now := p.now()
+	p.presence.mu.Lock()
+	defer p.presence.mu.Unlock()
+	v, ok := p.presence.last[clientID]
+	if !ok || v.forgotten(now) {
+		return Presence{}, false
+	}
+	return Presence{Connected: v.ended == 0, Session: v.session, Version: v.version, Ended: v.ended.Std()}, true
+}
+
 func (p *presence) connected(c Connection, now iot.Time) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

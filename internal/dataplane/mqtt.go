@@ -41,14 +41,16 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 	a, class := parseTopic(m.Topic)
 	switch {
 	case class == ordinary:
+		h.noteOrdinary(c, &m)
 		return Route
 	case class == reserved && !m.Retain && h.provisioning.provisioner != nil:
 		if r, ok := parseProvisioning(m.Topic); ok {
 			h.provision(c, m, r)
 			return Taken
 		}
-		return Refuse
+		fallthrough
 	case class == reserved || m.Retain:
+		h.problems.Note(c.ID(), ReservedTopic, m.Topic)
 		return Refuse
 	}
 	q := &question{h: h, client: c, topic: m.Topic, qos: min(m.QoS, 1)}
@@ -88,6 +90,9 @@ func (q *question) reply(a *iot.Answer, err error) {
 	now := q.h.now()
 	if err != nil {
 		q.h.logFailure(&q.Request, err)
+		if q.Thing != "" && string(q.Thing) != q.client.ID() {
+			q.h.problems.Note(q.client.ID(), OtherThing, q.topic)
+		}
 		payload := appendRejected(make([]byte, 0, 512), err, now, q.token)
 		q.client.Deliver(q.topic+rejected, payload, q.qos)
 		return
