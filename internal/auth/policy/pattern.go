@@ -96,6 +96,9 @@ func (p pattern) resolved(c *Context) bool {
 // before it could have taken more need not be tried. So s is passed over once for
 // each piece between two stars at most, whatever the pattern.
 func match[S string | []byte](p pattern, s S, c *Context, fold bool) bool {
+	if len(p) == 1 && p[0].kind == literal { // most actions
+		return len(s) == len(p[0].text) && equal(s, p[0].text, fold)
+	}
 	i, from := 0, 0         // in p and in s
 	star, starFrom := -1, 0 // behind the last *, and where in s its piece is tried
 	for {
