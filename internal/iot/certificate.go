@@ -234,15 +234,10 @@ type PrincipalEvent struct {
 type Holder struct {
 	ID        CertificateID
 	Status    CertificateStatus
-	Mode      CertificateMode
 	NotBefore Time
 	NotAfter  Time
-	Claim     string           // the provisioning template for which alone it is good, "" for any certificate but a claim
-	Things    []ThingPrincipal // that it is attached to, by name; at most MaxHolderThings
+	Claim     string // the provisioning template for which alone it is good, "" for any certificate but a claim
 }
-
-// MaxHolderThings is how many attachments count for what a certificate may do: none beyond.
-const MaxHolderThings = 1000
 
 // Admissible says why the holder cannot connect at a time, nil if it can.
 func (h *Holder) Admissible(now Time) error {
@@ -255,20 +250,4 @@ func (h *Holder) Admissible(now Time) error {
 		return Errorf(CertificateState, "certificate %s has expired", h.ID)
 	}
 	return nil
-}
-
-// Attached reports whether the certificate is attached to the thing.
-func (h *Holder) Attached(name ThingName) bool {
-	_, found := slices.BinarySearchFunc(h.Things, name, func(p ThingPrincipal, n ThingName) int {
-		return strings.Compare(string(p.Thing), string(n))
-	})
-	return found
-}
-
-// Exclusive returns the one thing that the certificate is for, if it is for one alone.
-func (h *Holder) Exclusive() (ThingName, bool) {
-	if len(h.Things) == 1 && h.Things[0].Exclusive {
-		return h.Things[0].Thing, true
-	}
-	return "", false
 }

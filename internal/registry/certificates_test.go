@@ -179,20 +179,8 @@ func TestHolder(t *testing.T) {
 	f, _ := certified(t)
 	cert, _, err := f.CreateCertificate(t.Context(), iot.CertificateRequest{Active: true, Actor: "test"})
 	f.must(err)
-	for _, name := range []iot.ThingName{"b", "a", "c"} {
-		f.thing(name)
-		f.must(f.Attach(t.Context(), iot.Attachment{Thing: name, Principal: realm.ARN(iot.KindCert, string(cert.ID)), Actor: "test"}))
-	}
 	h, err := f.Holder(t.Context(), cert.ID)
 	f.must(err)
-	for name, want := range map[iot.ThingName]bool{"a": true, "b": true, "c": true, "d": false, "": false} {
-		if h.Attached(name) != want {
-			t.Errorf("attached to %q: %v", name, !want)
-		}
-	}
-	if thing, exclusive := h.Exclusive(); exclusive {
-		t.Errorf("exclusive to %s", thing)
-	}
 	f.must(h.Admissible(iot.At(f.clock)))
 	f.refused(h.Admissible(h.NotAfter+1), iot.CertificateState, "expired")
 	f.refused(h.Admissible(h.NotBefore-1), iot.CertificateState, "not yet valid")

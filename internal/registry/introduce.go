@@ -17,26 +17,18 @@ const serviceActor = "drover"
 // Holder returns what is known of who presents a certificate, which may be a claim. NotFound.
 func (r *Registry) Holder(ctx context.Context, id iot.CertificateID) (*iot.Holder, error) {
 	return view(ctx, r, func(rd store.Reader) (*iot.Holder, error) {
-		claim, err := rd.Claim(id)
+		c, err := rd.CertificateByID(id)
 		if err == nil {
-			return &iot.Holder{
-				ID: id, Status: iot.CertificateActive, Mode: iot.ModeDefault, NotAfter: claim.Expires, Claim: claim.Template,
-			}, nil
+			return &iot.Holder{ID: c.ID, Status: c.Status, NotBefore: c.NotBefore, NotAfter: c.NotAfter}, nil
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
-		c, err := certificateByID(rd, id)
+		claim, err := rd.Claim(id)
 		if err != nil {
-			return nil, err
+			return nil, absent(err, "Certificate", id)
 		}
-		things, err := rd.ThingsOfPrincipal(id, store.PrincipalQuery{}, "", iot.MaxHolderThings)
-		if err != nil {
-			return nil, err
-		}
-		return &iot.Holder{
-			ID: c.ID, Status: c.Status, Mode: c.Mode, NotBefore: c.NotBefore, NotAfter: c.NotAfter, Things: things,
-		}, nil
+		return &iot.Holder{ID: id, Status: iot.CertificateActive, NotAfter: claim.Expires, Claim: claim.Template}, nil
 	})
 }
 
