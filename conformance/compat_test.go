@@ -33,7 +33,7 @@ func TestCompatibility(t *testing.T) {
 	rows := readStatements(t, string(page))
 	here := testsIn(t, ".")
 	all := slices.Clone(here)
-	for _, name := range []string{"authorizer", "broker", "controlplane", "dataplane", "engine", "gate", "iot", "pki", "registry"} {
+	for _, name := range []string{"access", "authorizer", "broker", "controlplane", "dataplane", "engine", "gate", "iot", "pki", "registry"} {
 		all = append(all, testsIn(t, filepath.Join("..", "internal", name))...)
 	}
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"drover/internal/auth/policy"
 	"drover/internal/iot"
 	"drover/internal/store"
 )
@@ -50,4 +51,36 @@ func TestClaim(t *testing.T) {
 	)
 	now = now.Add(time.Minute)
 	want(false, requests()...)
+}
+
+// TestB220PoliciesOfAnAuthorizer: what an authorizer returned is enforced for a client without a
+// certificate, and what it returned when it was asked again, from then on.
+func TestB220PoliciesOfAnAuthorizer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	parse := func(statements ...string) []*policy.Policy {
+		t.Helper()
+		p, err := policy.Parse(newDocument(statements...), policy.DeviceLimit)
+		f.must(err)
+		return []*policy.Policy{p}
+	}
+	s := f.Session(Client{MQTT: true, ClientID: "c", Policies: parse("Allow iot:Connect client/c", "Allow iot:Publish topic/a", "Allow iot:Subscribe topicfilter/a")})
+	check := func(allowed string) {
+		t.Helper()
+		got := ""
+		for name, d := range map[string]Decision{"a": s.Publish(t.Context(), "a", false), "b": s.Publish(t.Context(), "b", false)} {
+			if d.Allowed() {
+				got += name
+			}
+		}
+		if got != allowed {
+			t.Errorf("may publish to %q, want %q", got, allowed)
+		}
+	}
+	check("a")
+	if !s.Connect(t.Context(), Connect{}).Allowed() || !s.Subscribe(t.Context(), "a").Allowed() || s.Subscribe(t.Context(), "b").Allowed() {
+		t.Error("connect and subscribe")
+	}
+	s.Renew(parse("Allow iot:Publish topic/b"))
+	check("b")
 }

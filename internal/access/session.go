@@ -62,6 +62,19 @@ type Session struct {
 	d      *Decider
 	client Client
 	now    atomic.Pointer[remembered]
+	// renewed takes the place of client.Policies once it is not nil.
+	renewed atomic.Pointer[[]*policy.Policy]
+}
+
+// Renew puts other policies in the place of Client.Policies: an authorizer has been asked again.
+// The next decision knows of them.
+func (s *Session) Renew(policies []*policy.Policy) { s.renewed.Store(&policies) }
+
+func (s *Session) own() []*policy.Policy {
+	if p := s.renewed.Load(); p != nil {
+		return *p
+	}
+	return s.client.Policies
 }
 
 // nobody is the standing of who has no certificate.
@@ -158,7 +171,7 @@ func (s *Session) decide(ctx context.Context, action string, resource policy.ARN
 	if d.Outcome == policy.ExplicitDeny {
 		return decision
 	}
-	if own := policy.Decide(s.client.Policies, &r); own.Outcome > d.Outcome {
+	if own := policy.Decide(s.own(), &r); own.Outcome > d.Outcome {
 		return Decision{Outcome: own.Outcome, Statement: own.Statement + 1}
 	}
 	return decision

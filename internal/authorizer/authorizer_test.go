@@ -14,8 +14,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +60,19 @@ func (f *function) Call(_ context.Context, _ string, event any) ([]byte, error) 
 	text, err := json.Marshal(event)
 	f.events = append(f.events, string(text))
 	return []byte(f.answer), errors.Join(f.err, err)
+}
+
+func (f *function) says(answer string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
+}
+
+// asked returns the events so far.
+func (f *function) asked() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.events)
 }
 
 const policy = `{"Version":"2012-10-17","Statement":[]}`
@@ -113,7 +128,7 @@ func newRig(t *testing.T, change func(*authorizer.Config)) *rig {
 			"off":     {Name: "off", Function: "f", SigningDisabled: true},
 			"caching": {Name: "caching", Function: "f", TokenKey: "tok", SigningDisabled: true, Active: true, CacheHTTP: true},
 		}},
-		Functions: g.f, Now: func() time.Time { return g.now },
+		Functions: g.f, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return g.now },
 	}
 	if change != nil {
 		change(&cfg)
