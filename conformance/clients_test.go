@@ -35,6 +35,14 @@ func TestClientDeviceSDK(t *testing.T) {
 	}
 }
 
+// A device that provisions itself by claim.
+func TestClientDeviceSDKProvisions(t *testing.T) {
+	python := envtest.Python(t, "boto3", "awsiot")
+	f := tlsFleet(t)
+	url := "mqtts://" + strings.Replace(address(f.mqtts), "127.0.0.1", "localhost", 1)
+	runClient(f, python, "provision.py", "DROVER_MQTT="+url, "DROVER_ROOTS="+filepath.Join(f.data, "ca.pem"))
+}
+
 func TestClientCLI(t *testing.T) {
 	python := envtest.Python(t, "awscli")
 	runClient(newFleet(t), "bash", "aws_cli.sh", "AWS="+python+" -m awscli")

@@ -38,15 +38,15 @@ var ErrBusy = errors.New("too many functions are being called at the moment")
 type Config struct {
 	// Functions is the URLs of functions by the ARN that stands for them.
 	Functions map[string]string
-	Secret    []byte // of the signature; nil: no signature
-	Timeout   time.Duration
+	Secret    []byte        // of the signature; nil: no signature
+	Timeout   time.Duration // of a call; default 5 s
 	// MaxAnswer is the longest answer in bytes, default 256 KiB; Concurrency how many calls may
 	// run at once, default 100.
 	MaxAnswer   int64
 	Concurrency int
-	Transport   http.RoundTripper
-	Metrics     prometheus.Registerer
-	Now         func() time.Time
+	Transport   http.RoundTripper     // default: one of its own
+	Metrics     prometheus.Registerer // nil: none
+	Now         func() time.Time      // nil = time.Now
 }
 
 // Caller calls functions. Its methods may be called concurrently.
@@ -67,12 +67,19 @@ func New(cfg Config) (*Caller, error) {
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
 	cfg.MaxAnswer = cmp.Or(cfg.MaxAnswer, 256<<10)
+	cfg.Concurrency = cmp.Or(cfg.Concurrency, 100)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok && cfg.Transport == nil {
+		// All calls may go to one function: its connections are kept.
+		transport := standard.Clone()
+		transport.MaxIdleConnsPerHost = cfg.Concurrency
+		cfg.Transport = transport
+	}
 	c := &Caller{
 		cfg:   cfg,
-		slots: make(chan struct{}, cmp.Or(cfg.Concurrency, 100)),
+		slots: make(chan struct{}, cfg.Concurrency),
 		client: http.Client{
 			Transport:     cfg.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
