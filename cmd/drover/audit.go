@@ -77,6 +77,7 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 	}
 	if e.Operation == "" {
 		if own, ok := strings.CutPrefix(r.URL.Path, "/_drover/"); ok {
+			own, _, _ = strings.Cut(own, "/")
 			e.Operation = "drover:" + shorten(own)
 		} else if e.Operation = a.operation(r); e.Operation == "" {
 			e.Operation = "Unknown"
