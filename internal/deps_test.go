@@ -27,7 +27,7 @@ var packages = map[string]struct {
 	tests   string // in its tests, besides
 }{
 	"cmd/drover":               {imports: anything},
-	"conformance":              {tests: "internal/envtest"}, // a black box: knows nothing of our code
+	"conformance":              {tests: "internal/envtest internal/mqtttest"}, // a black box: knows nothing of our code
 	"internal":                 {},
 	"internal/auth":            {imports: "internal/iot"},
 	"internal/broker":          {},
@@ -37,6 +37,7 @@ var packages = map[string]struct {
 	"internal/envtest":         {},
 	"internal/fleetsim":        {},
 	"internal/iot":             {},
+	"internal/mqtttest":        {},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
 	"internal/registry":        {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
 	"internal/store":           {imports: "internal/iot"},
