@@ -30,7 +30,7 @@ var packages = map[string]struct {
 	"conformance":              {tests: "internal/envtest internal/mqtttest"}, // a black box: knows nothing of our code
 	"internal":                 {},
 	"internal/auth":            {imports: "internal/iot"},
-	"internal/broker":          {},
+	"internal/broker":          {tests: "internal/mqtttest"},
 	"internal/controlplane":    {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/dataplane":       {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/engine":          {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
