@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+
 	mq "drover/internal/mqtttest"
 )
 
@@ -158,13 +161,16 @@ func TestB036Announced(t *testing.T) {
 		"Topic Alias Maximum":               {mq.TopicAliasMaximum, []int{8}},
 		"Subscription Identifier Available": {mq.SubIDAvailable, []int{0}},
 		"Wildcard Subscription Available":   {mq.WildcardAvailable, []int{1, -1}},
-		"Shared Subscription Available":     {mq.SharedAvailable, []int{1, -1}},
-		"Maximum Packet Size":               {mq.MaximumPacketSize, []int{149_504}},
+		"Shared Subscription Available":     {mq.SharedAvailable, []int{0}}, // not yet
 		"Response Information":              {0x1A, []int{-1}},
 	} {
 		if got := props.Int(c.id); !slices.Contains(c.want, got) {
 			t.Errorf("%s is %d, want %v", name, got, c.want)
 		}
+	}
+	// Room for the largest payload and what may be in front of it.
+	if got := props.Int(mq.MaximumPacketSize); got < 131_072+1024 || got > 149_504 {
+		t.Errorf("Maximum Packet Size is %d", got)
 	}
 }
 
@@ -285,4 +291,26 @@ func TestBadLengths(t *testing.T) {
 		w.Send([]byte{0xC0, 0x80, 0x80, 0x80, 0x80, 0})
 		w.Dismissed(0x81)
 	})
+}
+
+func TestB001ToB005DescribeEndpoint(t *testing.T) {
+	f := newFleet(t)
+	address := func(kind *string) string {
+		t.Helper()
+		out, err := f.api.DescribeEndpoint(f.ctx, &iot.DescribeEndpointInput{EndpointType: kind})
+		f.must(err)
+		if *out.EndpointAddress == "" || strings.Contains(*out.EndpointAddress, "/") {
+			t.Errorf("%q", *out.EndpointAddress)
+		}
+		return *out.EndpointAddress
+	}
+	data := address(aws.String("iot:Data-ATS"))
+	for range 2 {
+		if got := address(nil); got != address(aws.String("iot:Data")) || got != data {
+			t.Errorf("%q, then %q", data, got)
+		}
+	}
+	address(aws.String("iot:Jobs"))
+	_, err := f.api.DescribeEndpoint(f.ctx, &iot.DescribeEndpointInput{EndpointType: aws.String("iot:Nothing")})
+	f.refused(err, "InvalidRequestException", 400)
 }
