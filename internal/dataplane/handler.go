@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -21,6 +22,23 @@ type Engine interface {
 	Do(ctx context.Context, r *iot.Request) (*iot.Answer, error)
 }
 
+// Signer makes the presigned URLs that documents ask for.
+type Signer interface {
+	// Presign returns a fresh URL. It may have to fetch credentials, and gives up after a few
+	// seconds.
+	Presign(iot.ObjectURL) (string, error)
+}
+
+// render returns a document as the device is to get it, with fresh URLs.
+func render(d iot.Delivery, s Signer) (string, error) {
+	return d.Render(func(o iot.ObjectURL) (string, error) {
+		if s == nil {
+			return "", errors.New("there is no S3 store")
+		}
+		return s.Presign(o)
+	})
+}
+
 // Client is the connection, or the session of a client that has gone, from which a message
 // came.
 type Client interface {
@@ -29,9 +47,11 @@ type Client interface {
 	Deliver(topic string, payload []byte, qos byte)
 }
 
-// Config is what a Handler needs. Engine is required.
+// Config is what a Handler needs. Engine is required, and Signer if there are documents with
+// placeholders.
 type Config struct {
 	Engine  Engine
+	Signer  Signer
 	Now     func() time.Time      // default time.Now
 	Logger  *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
@@ -45,6 +65,7 @@ type Config struct {
 // be called from many goroutines.
 type Handler struct {
 	engine  Engine
+	signer  Signer
 	clock   func() time.Time
 	log     *slog.Logger
 	metrics requestMetrics
@@ -55,7 +76,7 @@ type Handler struct {
 
 // New returns a Handler for cfg.
 func New(cfg Config) *Handler {
-	h := &Handler{engine: cfg.Engine, clock: cfg.Now, log: cfg.Logger, metrics: newRequestMetrics(cfg.Metrics)}
+	h := &Handler{engine: cfg.Engine, signer: cfg.Signer, clock: cfg.Now, log: cfg.Logger, metrics: newRequestMetrics(cfg.Metrics)}
 	if h.clock == nil {
 		h.clock = time.Now
 	}

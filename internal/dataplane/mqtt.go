@@ -67,6 +67,10 @@ type question struct {
 }
 
 func (q *question) reply(a *iot.Answer, err error) {
+	document := ""
+	if err == nil {
+		document, err = render(a.Document, q.h.signer)
+	}
 	q.h.metrics.countMQTT(q.Op, err)
 	now := q.h.now()
 	if err != nil {
@@ -75,8 +79,8 @@ func (q *question) reply(a *iot.Answer, err error) {
 		q.client.Deliver(q.topic+rejected, payload, q.qos)
 		return
 	}
-	size := 256 + len(a.Document) + 160*(len(a.InProgress)+len(a.Queued))
-	payload := appendAccepted(make([]byte, 0, size), q.Op, a, now, q.token)
+	size := 256 + len(document) + 160*(len(a.InProgress)+len(a.Queued))
+	payload := appendAccepted(make([]byte, 0, size), q.Op, a, document, now, q.token)
 	q.client.Deliver(q.topic+accepted, payload, q.qos)
 }
 

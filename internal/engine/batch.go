@@ -272,11 +272,10 @@ func (e *Engine) withDocument(w *work, answer *iot.Answer, x *iot.Execution, wan
 	if x == nil || !want {
 		return answer, nil
 	}
-	doc, err := e.documents.get(w.tx, x.Job)
-	if err != nil {
+	var err error
+	if answer.Document, err = e.documents.delivery(w.tx, x); err != nil {
 		return nil, fmt.Errorf("load the document of job %s: %w", x.JobID, err)
 	}
-	answer.Document = doc
 	return answer, nil
 }
 

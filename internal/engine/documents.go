@@ -2,16 +2,20 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 
+	"drover/internal/iot"
 	"drover/internal/store"
 )
 
 // documents keeps the documents of the jobs that devices ask about. A job's document
 // never changes and internal ids are never used again, so that an entry is right for ever.
 type documents struct {
+	objects iot.ObjectStore
+
 	mu    sync.Mutex
-	byJob map[int64]string
+	byJob map[int64]*iot.Document
 }
 
 // maxDocuments bounds the memory: 256 documents of at most 32 KiB. Beyond it the lot is
@@ -20,38 +24,64 @@ type documents struct {
 const maxDocuments = 256
 
 // cached returns the document of a job if it is at hand.
-func (d *documents) cached(job int64) (string, bool) {
+func (d *documents) cached(job int64) (*iot.Document, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	doc, ok := d.byJob[job]
 	return doc, ok
 }
 
-func (d *documents) get(tx store.JobReader, job int64) (string, error) {
+func (d *documents) get(tx store.JobReader, job int64) (*iot.Document, error) {
 	if doc, ok := d.cached(job); ok {
 		return doc, nil
 	}
-	doc, err := tx.JobDocument(job)
+	text, err := tx.JobDocument(job)
 	if err != nil {
-		return "", err
+		return nil, err
+	}
+	doc, err := iot.LoadDocument(text, d.objects)
+	if err != nil {
+		// Not the device's mistake: the text is kept from it, and logged.
+		return nil, errors.New(err.Error())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.byJob == nil || len(d.byJob) >= maxDocuments {
-		d.byJob = make(map[int64]string)
+		d.byJob = make(map[int64]*iot.Document)
 	}
 	d.byJob[job] = doc
 	return doc, nil
 }
 
-// Document returns the document of the job with that internal id, for notices.
-func (e *Engine) Document(job int64) (doc string, err error) {
-	if doc, ok := e.documents.cached(job); ok {
-		return doc, nil
+// delivery returns the document of the job of x for the device of x. What its presigned
+// URLs need can be changed by UpdateJob, so that the job is read for them.
+func (d *documents) delivery(tx store.JobReader, x *iot.Execution) (iot.Delivery, error) {
+	doc, err := d.get(tx, x.Job)
+	if err != nil {
+		return iot.Delivery{}, err
+	}
+	if !doc.Presigned() {
+		return doc.For(x, nil), nil
+	}
+	jobs, err := tx.JobsByID([]int64{x.Job})
+	if err != nil {
+		return iot.Delivery{}, err
+	}
+	j := jobs[x.Job]
+	if j == nil {
+		return iot.Delivery{}, store.ErrNotFound
+	}
+	return doc.For(x, j.Config.Presigned), nil
+}
+
+// Document returns the document of the job of x for the device of x, for notices.
+func (e *Engine) Document(x *iot.Execution) (out iot.Delivery, err error) {
+	if doc, ok := e.documents.cached(x.Job); ok && !doc.Presigned() {
+		return doc.For(x, nil), nil
 	}
 	err = e.view(context.Background(), func(tx store.Reader) error {
-		doc, err = e.documents.get(tx, job)
+		out, err = e.documents.delivery(tx, x)
 		return err
 	})
-	return doc, err
+	return out, err
 }

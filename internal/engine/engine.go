@@ -32,6 +32,9 @@ type Config struct {
 	// Poll is how often the loops look for due work that nobody woke them for; default 1 s.
 	Poll   time.Duration
 	Limits Limits
+	// Objects says which objects the placeholders of documents can name; the zero value knows
+	// the hosts of AWS only.
+	Objects iot.ObjectStore
 	// Retention is how long jobs are kept after they have ended, with all their executions;
 	// default 730 days (spec §15.1).
 	Retention time.Duration
@@ -81,18 +84,19 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		store:   cfg.Store,
-		realm:   cfg.Realm,
-		clock:   cfg.Now,
-		log:     cfg.Logger,
-		metrics: newMetrics(cfg.Metrics),
-		chunk:   cmp.Or(cfg.ChunkSize, 2000),
-		poll:    cmp.Or(cfg.Poll, time.Second),
-		wake:    make(chan struct{}, 1),
-		timers:  make(chan struct{}, 1),
-		retain:  cmp.Or(cfg.Retention, 730*24*time.Hour),
-		limits:  cfg.Limits,
-		inbox:   newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
+		store:     cfg.Store,
+		realm:     cfg.Realm,
+		clock:     cfg.Now,
+		log:       cfg.Logger,
+		metrics:   newMetrics(cfg.Metrics),
+		chunk:     cmp.Or(cfg.ChunkSize, 2000),
+		poll:      cmp.Or(cfg.Poll, time.Second),
+		wake:      make(chan struct{}, 1),
+		timers:    make(chan struct{}, 1),
+		retain:    cmp.Or(cfg.Retention, 730*24*time.Hour),
+		limits:    cfg.Limits,
+		documents: documents{objects: cfg.Objects},
+		inbox:     newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
 	}
 	e.publisher = newPublisher(e, cfg.Publish)
 	e.store.OnCommit(e.publisher.committed)
