@@ -29,6 +29,7 @@ var packages = map[string]struct {
 	"cmd/drover":               {imports: anything},
 	"conformance":              {tests: "internal/envtest internal/mqtttest"}, // a black box: knows nothing of our code
 	"internal":                 {},
+	"internal/artifacts":       {imports: "internal/iot"},
 	"internal/auth":            {imports: "internal/iot"},
 	"internal/broker":          {tests: "internal/mqtttest"},
 	"internal/controlplane":    {imports: "internal/iot internal/wire internal/auth", tests: anything},
@@ -52,7 +53,10 @@ var modules = map[string]struct {
 	tests   string // besides
 }{
 	"github.com/alecthomas/kong":               {imports: "cmd/drover"},
-	"github.com/aws/aws-sdk-go-v2/aws":         {imports: "cmd/drover internal/fleetsim", tests: anything}, // and its signer
+	"github.com/aws/aws-sdk-go-v2/aws":         {imports: "cmd/drover internal/fleetsim internal/artifacts", tests: anything}, // and its signer
+	"github.com/aws/aws-sdk-go-v2/config":      {imports: "internal/artifacts"},
+	"github.com/aws/aws-sdk-go-v2/credentials": {imports: "cmd/drover", tests: anything},
+	"github.com/aws/aws-sdk-go-v2/service/s3":  {imports: "internal/artifacts", tests: anything},
 	"github.com/aws/aws-sdk-go-v2/service/iot": {tests: anything},
 	"github.com/aws/smithy-go":                 {tests: anything},
 	"github.com/eclipse/paho.golang":           {imports: "internal/fleetsim", tests: anything},

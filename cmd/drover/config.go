@@ -34,6 +34,7 @@ type serveConfig struct {
 	Retention time.Duration   `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
 	Limits    limitFlags      `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
 	LimitSet  string          `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
+	S3        s3Flags         `embed:"" group:"Documents and files (S3)"`
 	Test      bool            `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
 	LogLevel  string          `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
 	LogJSON   bool            `name:"log-json" help:"Write log lines as JSON."`
@@ -84,6 +85,9 @@ func (c *serveConfig) check() error {
 		errs = append(errs, errors.New("--store: PostgreSQL is not supported yet; use sqlite"))
 	default:
 		errs = append(errs, fmt.Errorf("--store: %q is not a store; use sqlite", c.Store))
+	}
+	if err := c.S3.check(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Retention < time.Hour {
 		errs = append(errs, errors.New("--retention: at least an hour"))

@@ -83,6 +83,10 @@ func TestServeRefuses(t *testing.T) {
 		"store":         {[]string{"--store", "files"}, "is not a store"},
 		"TLS":           {[]string{"--https", "127.0.0.1:0"}, "--tls-cert"},
 		"no address":    {[]string{"--http", ""}, "needs an address"},
+		"S3 URL":        {[]string{"--s3", "minio:9000"}, "--s3: box, aws or a URL"},
+		"S3 path":       {[]string{"--s3-public-url", "http://h/path"}, "--s3-public-url"},
+		"S3 key of box": {[]string{"--s3-access-key", "a", "--s3-secret-key", "b"}, "the store in the box has the key"},
+		"S3 half a key": {[]string{"--s3", "aws", "--s3-access-key", "a"}, "one needs the other"},
 		"retention":     {[]string{"--retention", "1s"}, "--retention"},
 		"address":       {[]string{"--http", "nonsense"}, "--http"},
 		"unknown flag":  {[]string{"--nonsense"}, "nonsense"},
@@ -147,6 +151,14 @@ func TestRehearse(t *testing.T) {
 	}
 	if _, out, _ := command(t, "rehearse", job, "--things", "100", "--success", "0.4"); !strings.Contains(out, "CANCELED after") || !strings.Contains(out, "aborted") {
 		t.Errorf("%s", out)
+	}
+	for _, job := range []string{
+		`{"documentSource":"s3://jobs/update.json"}`,
+		`{"document":"{\"u\":\"${aws:iot:s3-presigned-url:http://drover.plant:8080/firmware/7.bin}\"}","presignedUrlConfig":{"roleArn":"arn:aws:iam::123456789012:role/r"}}`,
+	} {
+		if exit, _, errs := command(t, "rehearse", file(t, job), "--things", "10"); exit != 0 {
+			t.Errorf("%s: %d %s", job, exit, errs)
+		}
 	}
 	if exit, _, errs := command(t, "rehearse", file(t, `{"document":"{bad"}`)); exit == 0 || !strings.Contains(errs, "not valid JSON") {
 		t.Errorf("%d %q", exit, errs)

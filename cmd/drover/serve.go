@@ -124,7 +124,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if err != nil {
 		return nil, err
 	}
-	if err := s.assemble(); err != nil {
+	if err := s.assemble(ctx); err != nil {
 		return nil, err
 	}
 	// The engine before the doors open: it first tells what a former run left untold.
@@ -144,17 +144,22 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 }
 
 // assemble ties the parts together: transport never sees storage.
-func (s *server) assemble() (err error) {
+func (s *server) assemble(ctx context.Context) (err error) {
 	realm, limits := s.cfg.realm(), s.cfg.limits()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
+	files, err := s.newArtifacts(ctx, nil)
+	if err != nil {
+		return err
+	}
 	// What goes up and what comes down meet here: the engine publishes through the data
 	// plane, which asks the engine for documents. Nothing runs yet, so late is early enough.
 	var publisher *dataplane.Publisher
 	s.engine, err = engine.New(engine.Config{
 		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
+		Objects: files.Objects(),
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
 	})
 	if err != nil {
@@ -162,20 +167,20 @@ func (s *server) assemble() (err error) {
 	}
 	things := registry.New(registry.Config{Store: s.store, Jobs: s.engine, Realm: realm, Now: s.clock.now})
 	devices := dataplane.New(dataplane.Config{
-		Engine: s.engine, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
+		Engine: s.engine, Signer: files, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
 	handler := &brokerHandler{handler: devices}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return err
 	}
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
-		Broker: brokerSide{s.broker}, Documents: s.engine, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
+		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
 	handler.publisher = publisher
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
+		Jobs: s.engine, Registry: things, Sources: files, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
 		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),

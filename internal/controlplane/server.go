@@ -22,10 +22,12 @@ import (
 	"drover/internal/wire"
 )
 
-// Config says what a Server serves. Jobs, Registry and Realm are required.
+// Config says what a Server serves. Jobs, Registry and Realm are required; without Sources
+// documents must be given.
 type Config struct {
 	Jobs     Jobs
 	Registry Registry
+	Sources  Sources
 	Realm    iot.Realm // of the ARNs in answers
 	// Endpoints are what DescribeEndpoint answers.
 	Endpoints Endpoints
@@ -44,6 +46,7 @@ type Config struct {
 type Server struct {
 	jobs      Jobs
 	registry  Registry
+	sources   Sources
 	realm     iot.Realm
 	endpoints Endpoints
 	now       func() time.Time
@@ -57,6 +60,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		jobs:      cfg.Jobs,
 		registry:  cfg.Registry,
+		sources:   cfg.Sources,
 		realm:     cfg.Realm,
 		endpoints: cfg.Endpoints,
 		now:       cfg.Now,

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"drover/internal/artifacts"
+)
+
+// s3Flags say which S3 store documents and files are in.
+type s3Flags struct {
+	S3             string            `name:"s3" env:"DROVER_S3" help:"Where documents and files are: box (this server), aws, or the URL of another S3 store." default:"box" placeholder:"box|aws|URL"`
+	S3PublicURL    string            `name:"s3-public-url" env:"DROVER_S3_PUBLIC_URL" help:"URL by which devices reach the store; default: of the box --https, else --http, of another its URL." placeholder:"URL"`
+	S3Region       string            `name:"s3-region" env:"DROVER_S3_REGION" help:"Region to sign for; default: --region." placeholder:"REGION"`
+	S3VirtualHosts bool              `name:"s3-virtual-hosts" env:"DROVER_S3_VIRTUAL_HOSTS" help:"The store at a URL wants buckets in front of its host name instead of in the path."`
+	S3AccessKey    string            `name:"s3-access-key" env:"DROVER_S3_ACCESS_KEY" help:"Access key of a store other than the box; default: what the AWS SDKs find in environment, files and machine." placeholder:"ID"`
+	S3SecretKey    string            `name:"s3-secret-key" env:"DROVER_S3_SECRET_KEY" help:"Its secret; better given as DROVER_S3_SECRET_KEY or in the file of --config than here." placeholder:"SECRET"`
+	S3Profile      string            `name:"s3-profile" env:"DROVER_S3_PROFILE" help:"Profile of the AWS configuration to take instead of an access key." placeholder:"NAME"`
+	S3Roles        map[string]string `name:"s3-role" env:"DROVER_S3_ROLE" help:"Profile that signs the URLs of jobs with a roleArn; can be repeated. Other roles are signed for like everything else." placeholder:"ARN=PROFILE"`
+	S3UploadBucket string            `name:"s3-upload-bucket" env:"DROVER_S3_UPLOAD_BUCKET" help:"Bucket of uploads whose placeholder names none; empty: they are refused." default:"uploads" placeholder:"NAME"`
+}
+
+const (
+	s3Box = "box"
+	s3AWS = "aws"
+)
+
+// check returns all that is wrong with the flags.
+func (f *s3Flags) check() error {
+	var errs []error
+	own := f.S3 == s3Box || f.S3 == ""
+	if !own && f.S3 != s3AWS {
+		if _, err := artifacts.ParseEndpoint(f.S3); err != nil {
+			errs = append(errs, fmt.Errorf("--s3: box, aws or a URL: %w", err))
+		}
+	}
+	if f.S3PublicURL != "" {
+		if _, err := artifacts.ParseEndpoint(f.S3PublicURL); err != nil {
+			errs = append(errs, fmt.Errorf("--s3-public-url: %w", err))
+		}
+		if f.S3 == s3AWS {
+			errs = append(errs, errors.New("--s3-public-url: devices reach AWS under its own names"))
+		}
+	}
+	switch {
+	case own && (f.S3AccessKey != "" || f.S3SecretKey != "" || f.S3Profile != "" || len(f.S3Roles) > 0):
+		errs = append(errs, errors.New("--s3-access-key, --s3-secret-key, --s3-profile, --s3-role: the store in the box has the key of the data folder"))
+	case (f.S3AccessKey == "") != (f.S3SecretKey == ""):
+		errs = append(errs, errors.New("--s3-access-key, --s3-secret-key: one needs the other"))
+	case f.S3AccessKey != "" && f.S3Profile != "":
+		errs = append(errs, errors.New("--s3-profile: not with --s3-access-key"))
+	}
+	if f.S3VirtualHosts && (own || f.S3 == s3AWS) {
+		errs = append(errs, errors.New("--s3-virtual-hosts: for a store at a URL"))
+	}
+	return errors.Join(errs...)
+}
+
+// artifacts returns the store that the flags name; the box is at the addresses in use.
+func (s *server) newArtifacts(ctx context.Context, box artifacts.Box) (*artifacts.Store, error) {
+	f := s.cfg.S3
+	cfg := artifacts.Config{
+		Endpoint: f.S3, Public: f.S3PublicURL, Region: f.S3Region, VirtualHosts: f.S3VirtualHosts, UploadBucket: f.S3UploadBucket,
+	}
+	if cfg.Region == "" {
+		cfg.Region = s.cfg.Region
+	}
+	switch f.S3 {
+	case s3Box, "":
+		cfg.Box = box
+		cfg.Endpoint, cfg.Aliases = s.endpoints.devices(), s.endpoints.aliases()
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(s.key.AccessKeyID, s.key.SecretAccessKey, "")
+		if host, _ := splitURL(cfg.Endpoint); cfg.Public == "" && net.ParseIP(host).IsUnspecified() {
+			s.log.Warn("devices cannot reach files under this address: say --s3-public-url", slog.String("url", cfg.Endpoint))
+		}
+		return artifacts.New(cfg)
+	case s3AWS:
+		cfg.Endpoint = ""
+	}
+	var err error
+	if f.S3AccessKey != "" {
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(f.S3AccessKey, f.S3SecretKey, "")
+	} else if cfg.Credentials, err = artifacts.Profile(ctx, f.S3Profile); err != nil {
+		return nil, fmt.Errorf("--s3-profile: %w", err)
+	}
+	cfg.Roles = make(map[string]aws.CredentialsProvider)
+	for role, profile := range f.S3Roles {
+		if cfg.Roles[role], err = artifacts.Profile(ctx, profile); err != nil {
+			return nil, fmt.Errorf("--s3-role %s: %w", role, err)
+		}
+	}
+	return artifacts.New(cfg)
+}
+
+// devices is the URL of the API for devices: encrypted if there is a choice.
+func (e endpoints) devices() string {
+	if e.HTTPS != "" {
+		return e.HTTPS
+	}
+	return e.HTTP
+}
+
+// aliases are the URLs of the API as people write them on this machine.
+func (e endpoints) aliases() (urls []string) {
+	for _, u := range []string{e.HTTP, e.HTTPS} {
+		if u == "" {
+			continue
+		}
+		urls = append(urls, u)
+		host, port := splitURL(u)
+		ip := net.ParseIP(host)
+		if ip.IsLoopback() || ip.IsUnspecified() {
+			for _, name := range []string{"localhost", "127.0.0.1"} {
+				urls = append(urls, (&url.URL{Scheme: "http", Host: net.JoinHostPort(name, port)}).String())
+			}
+		}
+	}
+	return urls
+}
+
+// splitURL returns the host and the port of a URL of ours.
+func splitURL(u string) (host, port string) {
+	_, addr, _ := cutURL(u)
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr, ""
+	}
+	return host, port
+}
