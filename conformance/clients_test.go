@@ -1,10 +1,13 @@
 package conformance
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"drover/internal/envtest"
 )
@@ -17,8 +20,11 @@ func TestClientBoto3(t *testing.T) {
 }
 
 func TestClientDeviceSDK(t *testing.T) {
+	t.Parallel()
 	python := envtest.Python(t, "boto3", "awsiot")
-	runClient(t, python, "device_sdk.py")
+	versions(t, func(t *testing.T, version int) {
+		runClient(t, python, "device_sdk.py", fmt.Sprint("DROVER_VERSION=", version))
+	})
 }
 
 func TestClientCLI(t *testing.T) {
@@ -26,14 +32,56 @@ func TestClientCLI(t *testing.T) {
 	runClient(t, "bash", "aws_cli.sh", "AWS="+python+" -m awscli")
 }
 
+func TestClientMosquitto(t *testing.T) {
+	envtest.Command(t, "mosquitto_pub")
+	envtest.Command(t, "mosquitto_sub")
+	runClient(t, "bash", "mosquitto.sh")
+}
+
+func TestClientPahoPython(t *testing.T) {
+	t.Parallel()
+	python := envtest.Python(t, "paho.mqtt")
+	onTransports(t, func(f *fleet, env []string) { f.run(python, "paho_client.py", env...) })
+}
+
+func TestClientMQTTjs(t *testing.T) {
+	t.Parallel()
+	node, modules := envtest.Node(t, "mqtt")
+	onTransports(t, func(f *fleet, env []string) { f.run(node, "mqttjs.cjs", append(env, modules)...) })
+}
+
+// onTransports runs a client over everything that carries MQTT, in either version, as a thing
+// that has a job, which it must carry out.
+func onTransports(t *testing.T, run func(f *fleet, env []string)) {
+	t.Helper()
+	s := sharedServer(t)
+	for scheme, url := range map[string]string{"tcp": s.mqtt} {
+		versions(t, func(t *testing.T, version int) {
+			t.Run(scheme, func(t *testing.T) {
+				f := newFleet(t)
+				thing := f.thing("client")
+				job := f.job("job", []string{f.thingARN(thing)})
+				run(f, []string{"DROVER_MQTT=" + url, fmt.Sprint("DROVER_VERSION=", version), "DROVER_THING=" + thing, "DROVER_JOB=" + job})
+				if got := f.describe(job).Status; got != types.JobStatusCompleted {
+					t.Errorf("the job is %s", got)
+				}
+			})
+		})
+	}
+}
+
 func runClient(t *testing.T, interpreter, script string, env ...string) {
 	t.Helper()
-	f := newFleet(t)
+	newFleet(t).run(interpreter, script, env...)
+}
+
+// run runs a script of scripts/clients, which must succeed.
+func (f *fleet) run(interpreter, script string, env ...string) {
+	f.t.Helper()
 	cmd := exec.CommandContext(f.ctx, interpreter, filepath.Join("..", "scripts", "clients", script))
 	cmd.Env = append(f.environment(), env...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		f.t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 }
 
