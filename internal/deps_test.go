@@ -40,6 +40,7 @@ var packages = map[string]struct {
 	"internal/iot":             {},
 	"internal/mqtttest":        {},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
+	"internal/objects":         {imports: "internal/auth internal/iot"},
 	"internal/registry":        {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
 	"internal/store":           {imports: "internal/iot"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/store/storetest"},
@@ -67,7 +68,7 @@ var modules = map[string]struct {
 	"github.com/schollz/progressbar/v3":        {imports: "cmd/drover internal/fleetsim"},
 	"golang.org/x/sync":                        {imports: anything},
 	"golang.org/x/sys":                         {imports: anything},
-	"golang.org/x/time":                        {imports: "internal/controlplane internal/dataplane"},
+	"golang.org/x/time":                        {imports: "internal/controlplane internal/dataplane internal/objects"},
 	"golang.org/x/term":                        {imports: "cmd/drover internal/fleetsim"},
 	"modernc.org/sqlite":                       {tests: "internal/store/sqlstore"}, // the yardstick of its benchmarks
 	"pgregory.net/rapid":                       {tests: anything},

@@ -29,6 +29,8 @@ type serveConfig struct {
 	TLSKey    string          `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE"`
 	Insecure  bool            `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
 	Store     string          `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
+	Objects   bool            `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
+	ObjectDir string          `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
 	Account   string          `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
 	Region    string          `help:"AWS region that the server plays." default:"us-east-1"`
 	Retention time.Duration   `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
@@ -50,6 +52,10 @@ type limitFlags struct {
 	ActiveJobs     int `help:"Jobs that have not ended." default:"-1" placeholder:"N"`
 	ConcurrentJobs int `help:"Jobs whose executions are being created or canceled." default:"-1" placeholder:"N"`
 	RolloutRate    int `help:"Executions a minute of a job that names no rate." default:"-1" placeholder:"N"`
+
+	Downloads          int `help:"Downloads from the object store at a time; more are told to come again." default:"0" placeholder:"N"`
+	DownloadRate       int `help:"Bytes a second of all downloads together." default:"0" placeholder:"N"`
+	DeviceDownloadRate int `help:"Bytes a second of the downloads of one device." default:"0" placeholder:"N"`
 }
 
 // limits fills in what is not given (spec §15).

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"drover/internal/auth"
+	"drover/internal/objects"
 	"drover/internal/wire"
 )
 
@@ -22,6 +23,7 @@ type front struct {
 	control, devices   http.Handler
 	bulk               http.Handler
 	test               http.Handler // nil unless in test mode
+	objects            http.Handler // nil if there is no object store here
 	verify, verifyBulk *auth.Verifier
 	metrics            prometheus.Gatherer
 	ping               func(context.Context) error
@@ -30,6 +32,11 @@ type front struct {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Who signs for S3 means S3, whatever the path: any may be that of an object.
+	if auth.IsS3(r) {
+		f.s3(w, r)
+		return
+	}
 	switch r.URL.Path {
 	case "/healthz":
 		writeText(w, http.StatusOK, "ok")
@@ -52,8 +59,22 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.unknown(w, r)
 			return
 		}
+		if objects.IsHost(r.Host) {
+			f.s3(w, r)
+			return
+		}
 		f.api(w, r)
 	}
+}
+
+// s3 serves the object store.
+func (f *front) s3(w http.ResponseWriter, r *http.Request) {
+	if f.objects == nil {
+		wire.WriteError(w, &wire.Error{Code: "NotImplementedException", Status: http.StatusNotImplemented,
+			Message: "the object store of this drover is switched off (--no-objects)"})
+		return
+	}
+	f.objects.ServeHTTP(w, r)
 }
 
 func (f *front) unknown(w http.ResponseWriter, r *http.Request) {

@@ -23,6 +23,7 @@ import (
 	"drover/internal/dataplane"
 	"drover/internal/engine"
 	"drover/internal/iot"
+	"drover/internal/objects"
 	"drover/internal/registry"
 	"drover/internal/store/sqlstore"
 )
@@ -81,11 +82,16 @@ type server struct {
 	http   *http.Server
 	front  *front
 
-	temporary  string // folder that goes with the server, "" for none
-	listeners  []net.Listener
-	stopEngine context.CancelFunc
-	engineDone chan error
-	failed     chan error // what ended by itself
+	objects     *objects.Server // nil: none
+	objectStore *objects.Store
+
+	temporary   string // folder that goes with the server, "" for none
+	listeners   []net.Listener
+	stopEngine  context.CancelFunc
+	engineDone  chan error
+	stopObjects context.CancelFunc
+	objectsDone chan error
+	failed      chan error // what ended by itself
 }
 
 // startServer builds the server from the bottom up and returns when it is ready. What
@@ -119,6 +125,15 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if s.store, err = sqlstore.Open(ctx, sqlstore.Config{Path: filepath.Join(folder, "drover.db"), Logger: log}); err != nil {
 		return nil, err
 	}
+	if cfg.Objects {
+		dir := cmp.Or(cfg.ObjectDir, filepath.Join(cfg.Data, "objects"))
+		if cfg.Test {
+			dir = filepath.Join(folder, "objects")
+		}
+		if s.objectStore, err = objects.OpenStore(dir, time.Now); err != nil {
+			return nil, err
+		}
+	}
 	// The addresses before anything works, so that a taken port costs nothing.
 	listeners, err := s.listen()
 	if err != nil {
@@ -132,6 +147,12 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	s.stopEngine = stopEngine
 	s.engineDone = make(chan error, 1)
 	go func() { s.engineDone <- s.engine.Run(engineCtx) }()
+	if s.objects != nil {
+		objectsCtx, stopObjects := context.WithCancel(context.WithoutCancel(ctx))
+		s.stopObjects = stopObjects
+		s.objectsDone = make(chan error, 1)
+		go func() { s.objectsDone <- s.objects.Run(objectsCtx) }()
+	}
 	s.serve(listeners)
 
 	if err := s.writeEndpoints(); err != nil {
@@ -187,8 +208,15 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
+	if s.cfg.Objects {
+		s.objects = objects.New(objects.Config{
+			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Logger: s.log, Metrics: metrics,
+			Limits: objects.Limits{Downloads: limits.Downloads, Rate: limits.DownloadRate, DeviceRate: limits.DeviceDownloadRate},
+		})
+		s.front.objects = s.objects
+	}
 	if s.cfg.Test {
-		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker}
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, objects: s.objectStore}
 	}
 	s.http = &http.Server{
 		Handler:           s.front,
@@ -294,7 +322,10 @@ func (s *server) writeEndpoints() error {
 	if err != nil {
 		return err
 	}
-	config := fmt.Sprintf("[default]\nregion = %s\nendpoint_url = %s\n", s.cfg.Region, s.endpoints.api())
+	// Without the last lines, some tools sign URLs as S3 did before 2012, or put the bucket into
+	// the name of the host.
+	config := fmt.Sprintf("[default]\nregion = %s\nendpoint_url = %s\ns3 =\n    signature_version = s3v4\n    addressing_style = path\n",
+		s.cfg.Region, s.endpoints.api())
 	return errors.Join(
 		replaceFile(filepath.Join(s.cfg.Data, configFile), []byte(config)),
 		replaceFile(filepath.Join(s.cfg.Data, endpointsFile), append(text, '\n')),
@@ -322,8 +353,16 @@ func (s *server) stop() error {
 		s.front.ready.Store(false)
 	}
 	if s.http != nil {
+		if s.objects != nil { // a transfer may take hours, and can be resumed
+			cut := time.AfterFunc(stopTimeout/3, s.objects.Cut)
+			defer cut.Stop()
+		}
 		// Waits for the requests that are running; they need the engine.
 		errs = append(errs, s.http.Shutdown(ctx))
+	}
+	if s.stopObjects != nil {
+		s.stopObjects()
+		errs = append(errs, <-s.objectsDone)
 	}
 	if s.stopEngine != nil {
 		// Answers what devices have asked, refuses what they ask now, and publishes all.

@@ -13,6 +13,7 @@ import (
 	"drover/internal/broker"
 	"drover/internal/engine"
 	"drover/internal/iot"
+	"drover/internal/objects"
 	"drover/internal/store/sqlstore"
 	"drover/internal/wire"
 )
@@ -45,10 +46,11 @@ func (c *clock) back() {
 
 // testMode lets those who test devices move the clock and start from nothing.
 type testMode struct {
-	clock  *clock
-	engine *engine.Engine
-	store  *sqlstore.DB
-	broker *broker.Broker
+	clock   *clock
+	engine  *engine.Engine
+	store   *sqlstore.DB
+	broker  *broker.Broker
+	objects *objects.Store // nil: none
 
 	moving sync.Mutex // one change at a time
 }
@@ -157,6 +159,11 @@ func (m *testMode) reset(ctx context.Context) error {
 		return err
 	}
 	m.clock.back()
+	if m.objects != nil {
+		if err := m.objects.Clear(); err != nil {
+			return err
+		}
+	}
 	// The record tells the data plane that no events are on any more.
 	if err := m.store.Clear(ctx, iot.Record{At: iot.At(m.clock.now()), Kind: iot.EventsConfigured, Actor: "drover"}); err != nil {
 		return err
