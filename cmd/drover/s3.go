@@ -1,17 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
+	"io/fs"
 	"net"
+	"net/http"
 	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"drover/internal/artifacts"
+	"drover/internal/controlplane"
+	"drover/internal/dataplane"
+	"drover/internal/iot"
+	"drover/internal/objects"
 )
 
 // s3Flags say which S3 store documents and files are in.
@@ -32,10 +39,13 @@ const (
 	s3AWS = "aws"
 )
 
+// inBox reports whether the store is that of this server.
+func (f *s3Flags) inBox() bool { return f.S3 == s3Box || f.S3 == "" }
+
 // check returns all that is wrong with the flags.
 func (f *s3Flags) check() error {
 	var errs []error
-	own := f.S3 == s3Box || f.S3 == ""
+	own := f.inBox()
 	if !own && f.S3 != s3AWS {
 		if _, err := artifacts.ParseEndpoint(f.S3); err != nil {
 			errs = append(errs, fmt.Errorf("--s3: box, aws or a URL: %w", err))
@@ -63,25 +73,42 @@ func (f *s3Flags) check() error {
 	return errors.Join(errs...)
 }
 
-// artifacts returns the store that the flags name; the box is at the addresses in use.
-func (s *server) newArtifacts(ctx context.Context, box artifacts.Box) (*artifacts.Store, error) {
+// files are the documents and files that jobs refer to, as the parts of the server see
+// them; without a store there are none.
+type files struct {
+	objects iot.ObjectStore
+	sources controlplane.Sources
+	signer  dataplane.Signer
+}
+
+func (s *server) newFiles(ctx context.Context) (files, error) {
+	if s.cfg.S3.inBox() && s.objectStore == nil {
+		return files{}, nil
+	}
+	store, err := s.newArtifacts(ctx)
+	if err != nil {
+		return files{}, err
+	}
+	return files{store.Objects(), store, store}, nil
+}
+
+// newArtifacts returns the store that the flags name; the box is at the addresses in use.
+func (s *server) newArtifacts(ctx context.Context) (*artifacts.Store, error) {
 	f := s.cfg.S3
 	cfg := artifacts.Config{
-		Endpoint: f.S3, Public: f.S3PublicURL, Region: f.S3Region, VirtualHosts: f.S3VirtualHosts, UploadBucket: f.S3UploadBucket,
+		Endpoint: f.S3, Public: f.S3PublicURL, Region: cmp.Or(f.S3Region, s.cfg.Region), VirtualHosts: f.S3VirtualHosts, UploadBucket: f.S3UploadBucket,
 	}
-	if cfg.Region == "" {
-		cfg.Region = s.cfg.Region
-	}
-	switch f.S3 {
-	case s3Box, "":
-		cfg.Box = box
+	if f.inBox() {
+		cfg.Box = box{s.objectStore}
 		cfg.Endpoint, cfg.Aliases = s.endpoints.devices(), s.endpoints.aliases()
+		cfg.Region = s.cfg.Region
 		cfg.Credentials = credentials.NewStaticCredentialsProvider(s.key.AccessKeyID, s.key.SecretAccessKey, "")
 		if host, _ := splitURL(cfg.Endpoint); cfg.Public == "" && net.ParseIP(host).IsUnspecified() {
-			s.log.Warn("devices cannot reach files under this address: say --s3-public-url", slog.String("url", cfg.Endpoint))
+			s.log.Warn("devices cannot fetch files from this address: say --s3-public-url", "url", cfg.Endpoint)
 		}
 		return artifacts.New(cfg)
-	case s3AWS:
+	}
+	if f.S3 == s3AWS {
 		cfg.Endpoint = ""
 	}
 	var err error
@@ -97,6 +124,27 @@ func (s *server) newArtifacts(ctx context.Context, box artifacts.Box) (*artifact
 		}
 	}
 	return artifacts.New(cfg)
+}
+
+// box is the store of this process as the rest of it sees it.
+type box struct{ store *objects.Store }
+
+func (b box) Open(_ context.Context, bucket, key, version string) (io.ReadCloser, error) {
+	o, err := b.store.Get(bucket, key, version)
+	if refused, ok := errors.AsType[*objects.Error](err); ok && refused.Status == http.StatusNotFound {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.Deleted {
+		return nil, errors.Join(fs.ErrNotExist, o.Close())
+	}
+	// The file goes on behind the data.
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(o, o.Size), o}, nil
 }
 
 // devices is the URL of the API for devices: encrypted if there is a choice.

@@ -170,7 +170,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	files, err := s.newArtifacts(ctx, nil)
+	files, err := s.newFiles(ctx)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	s.engine, err = engine.New(engine.Config{
 		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
-		Objects: files.Objects(),
+		Objects: files.objects,
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
 	})
 	if err != nil {
@@ -188,20 +188,20 @@ func (s *server) assemble(ctx context.Context) (err error) {
 	}
 	things := registry.New(registry.Config{Store: s.store, Jobs: s.engine, Realm: realm, Now: s.clock.now})
 	devices := dataplane.New(dataplane.Config{
-		Engine: s.engine, Signer: files, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
+		Engine: s.engine, Signer: files.signer, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
 	handler := &brokerHandler{handler: devices}
 	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
 		return err
 	}
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
-		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
+		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
 	handler.publisher = publisher
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Sources: files, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
+		Jobs: s.engine, Registry: things, Sources: files.sources, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
 		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),

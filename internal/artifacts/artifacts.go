@@ -95,7 +95,9 @@ func New(cfg Config) (*Store, error) {
 		}
 		s.objects.Hosts = append(s.objects.Hosts, parsed.Host)
 	}
-	if cfg.Endpoint != "" {
+	if cfg.Endpoint == "" {
+		s.objects.Hosts = append(s.objects.Hosts, "s3.amazonaws.com") // one of many that are known
+	} else {
 		var err error
 		if s.endpoint, err = ParseEndpoint(cfg.Endpoint); err != nil {
 			return nil, err

@@ -32,8 +32,8 @@ type Config struct {
 	// Poll is how often the loops look for due work that nobody woke them for; default 1 s.
 	Poll   time.Duration
 	Limits Limits
-	// Objects says which objects the placeholders of documents can name; the zero value knows
-	// the hosts of AWS only.
+	// Objects says which objects the placeholders of documents can name; none with
+	// the zero value.
 	Objects iot.ObjectStore
 	// Retention is how long jobs are kept after they have ended, with all their executions;
 	// default 730 days (spec §15.1).

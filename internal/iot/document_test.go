@@ -85,8 +85,15 @@ func TestPlaceholderErrors(t *testing.T) {
 		_, err := ParseDocument(`{"v":"`+test.value+`"}`, testStore)
 		checkError(t, test.name, err, test.want)
 	}
-	_, err := ParseDocument(`{"v":"${aws:iot:s3-presigned-url-upload}"}`, ObjectStore{})
+	_, err := ParseDocument(`{"v":"${aws:iot:s3-presigned-url-upload}"}`, ObjectStore{Hosts: []string{"s3.amazonaws.com"}})
 	checkError(t, "nowhere to upload to", err, "The upload ${aws:iot:s3-presigned-url-upload:} names no bucket, and this server has none for uploads")
+}
+
+func TestNoStore(t *testing.T) {
+	_, err := ParseDocument(`{"u":"${aws:iot:s3-presigned-url:s3://bucket/k}"}`, ObjectStore{})
+	checkError(t, "placeholder", err, `This server works with no S3 store, which "s3://bucket/k" would be in`)
+	_, err = ObjectStore{}.Parse("https://s3.amazonaws.com/bucket/k")
+	checkError(t, "source", err, `This server works with no S3 store, which "https://s3.amazonaws.com/bucket/k" would be in`)
 }
 
 // A presigned URL needs a role (spec §9.3).
@@ -201,8 +208,10 @@ func TestLoadDocumentAfterMovingTheStore(t *testing.T) {
 	if _, err := LoadDocument(text, testStore); err != nil {
 		t.Error(err)
 	}
-	if _, err := LoadDocument(text, ObjectStore{}); err == nil {
-		t.Error("a link to nowhere was loaded")
+	for _, elsewhere := range []ObjectStore{{}, {Hosts: []string{"s3.amazonaws.com"}}} {
+		if _, err := LoadDocument(text, elsewhere); err == nil {
+			t.Error("a link to nowhere was loaded")
+		}
 	}
 	// Accepted before there were placeholders.
 	if d, err := LoadDocument(`{"u":"${thingName}"}`, ObjectStore{}); err != nil || d.Presigned() {

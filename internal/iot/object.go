@@ -27,7 +27,8 @@ type ObjectURL struct {
 }
 
 // ObjectStore says which URLs name objects of the store that drover works with: those of
-// its own hosts, and those of AWS, so that documents written for AWS need no change.
+// its own hosts, and those of AWS, so that documents written for AWS need no change. The zero
+// value is no store.
 type ObjectStore struct {
 	// Hosts are the addresses of the store, HOST or HOST:PORT without a default port. They
 	// are followed by /BUCKET/KEY, or have "BUCKET." in front and are followed by /KEY.
@@ -67,6 +68,9 @@ func (s ObjectStore) locate(text string) (place, error) {
 		return place{}, Errorf(InvalidRequest, "%q is not the URL of an S3 object: it must begin with https:// or s3://", shorten(text))
 	}
 	host, path, _ := strings.Cut(rest, "/")
+	if len(s.Hosts) == 0 && !s.AnyHost {
+		return place{}, Errorf(InvalidRequest, "This server works with no S3 store, which %q would be in", shorten(text))
+	}
 	if scheme == "s3" {
 		return place{bucket: host, key: path}, nil
 	}
