@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up what the tests need beyond Go, on Debian and Ubuntu: Python 3 with the clients of
 # scripts/requirements.txt in a virtual environment, Node.js with those of
-# scripts/requirements-node.txt, both under .cache/, and mosquitto's command line clients. It
+# scripts/requirements-node.txt, both under .cache/, mosquitto's command line clients, and
+# VersityGW, an S3 store that is not ours, as a Go module. It
 # says what it installs, and what is missing where it cannot; it never fails for that, because
 # the tests that miss something are skipped and counted (scripts/gotest.sh). What is there stays.
 set -euo pipefail
@@ -11,6 +12,7 @@ say() { printf 'setup-tests: %s\n' "$*"; }
 
 venv=$PWD/.cache/venv
 node=$PWD/.cache/node
+s3=$PWD/.cache/s3
 env=.cache/test-env
 mkdir -p .cache
 
@@ -90,6 +92,21 @@ install_node_clients() {
 	cksum <$list >"$node/installed"
 }
 
+install_versitygw() {
+	local version=v1.8.0
+	if [ "$(cat "$s3/installed" 2>/dev/null)" = $version ] && [ -x "$s3/versitygw" ]; then
+		say "VersityGW is installed in .cache/s3"
+		return 0
+	fi
+	say "building VersityGW $version into .cache/s3, which takes a minute or two"
+	mkdir -p "$s3"
+	if ! GOBIN=$s3 GOFLAGS=-mod=mod go install github.com/versity/versitygw/cmd/versitygw@$version >.cache/versitygw.log 2>&1; then
+		say "missing: VersityGW (see .cache/versitygw.log)"
+		return 1
+	fi
+	echo $version >"$s3/installed"
+}
+
 : >"$env.new"
 : >.cache/apt.log
 if need 'Python 3.9 or newer with venv' python_usable python3 python3-venv && install_python_clients; then
@@ -101,6 +118,11 @@ if need 'Node.js 16 or newer with npm' node_usable nodejs npm && install_node_cl
 	printf 'export DROVER_TEST_NODE_MODULES=%q\n' "$node/node_modules" >>"$env.new"
 else
 	say "tests with Node.js clients will not run"
+fi
+if install_versitygw; then
+	printf 'export DROVER_TEST_VERSITYGW=%q\n' "$s3/versitygw" >>"$env.new"
+else
+	say "tests with an S3 store that is not ours will not run"
 fi
 need "mosquitto's clients" mosquitto_usable mosquitto-clients || say "tests with mosquitto's clients will not run"
 mv "$env.new" "$env"

@@ -44,6 +44,20 @@ func Command(t testing.TB, name string) string {
 // PythonVar is the environment variable that names the Python interpreter for tests.
 const PythonVar = "DROVER_TEST_PYTHON"
 
+// VersityGWVar is the environment variable that names the program of an S3 store for tests.
+const VersityGWVar = "DROVER_TEST_VERSITYGW"
+
+// VersityGW returns the path of VersityGW, an S3 store that is not ours. The test is skipped
+// if it is not there.
+func VersityGW(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv(VersityGWVar)
+	if path == "" {
+		t.Skipf("needs VersityGW: run scripts/setup-tests.sh, then tests by \"make test\" (%s is not set)", VersityGWVar)
+	}
+	return path
+}
+
 // Python returns the path of a Python 3 interpreter that can import the modules, such as
 // "boto3", "awscli" and "awsiot". The test is skipped if there is none.
 func Python(t testing.TB, modules ...string) string {
