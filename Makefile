@@ -5,9 +5,11 @@ PACKAGES ?= ./...
 # What runs under the race detector: where goroutines share something.
 RACE     ?= ./internal/...
 FUZZTIME ?= 30s
+SOAK     ?= 1h
+DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench demo verify fuzz
+.PHONY: help build check lint test race bench demo verify fuzz soak
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,3 +47,6 @@ verify: ## Check that go.mod and generated files are up to date
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+soak: ## DEVICES (15000) come, go and talk at random for SOAK (1h); needs as many open files
+	nice $(GO) test ./conformance -run '^TestSoak$$' -v -timeout 0 -soak $(SOAK) -devices $(DEVICES) -interval 30s

@@ -42,7 +42,14 @@ func Dial(t testing.TB, addr string) *Client {
 // On is a client on a connection, which is closed with the test.
 func On(t testing.TB, conn net.Conn) *Client {
 	t.Cleanup(func() { _ = conn.Close() })
-	return &Client{T: t, Conn: conn, r: bufio.NewReader(conn), Version: 5}
+	c := New(conn)
+	c.T = t
+	return c
+}
+
+// New is a client that belongs to no test: only the methods whose names begin with Try work.
+func New(conn net.Conn) *Client {
+	return &Client{Conn: conn, r: bufio.NewReaderSize(conn, 512), Version: 5}
 }
 
 // Join connects as the packet says and fails unless it is accepted.
@@ -104,13 +111,17 @@ func (c *Client) Next() Packet {
 	return p
 }
 
-// TryNext returns the packet that comes next within a time.
+// TryNext returns the packet that comes next. It waits no longer than the time given for its
+// first byte; an error before that leaves the connection as it was.
 func (c *Client) TryNext(within time.Duration) (p Packet, err error) {
 	if err := c.Conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return p, err
 	}
 	first, err := c.r.ReadByte()
 	if err != nil {
+		return p, err
+	}
+	if err := c.Conn.SetReadDeadline(time.Now().Add(Patience)); err != nil {
 		return p, err
 	}
 	p = Packet{Type: first >> 4, Flags: first & 15}
