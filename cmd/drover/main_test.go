@@ -125,6 +125,15 @@ func TestQuote(t *testing.T) {
 	}
 }
 
+// TestDemo: the devices of the demonstration download a file from the box by presigned URLs.
+func TestDemo(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // the demonstration leaves its data for people to look at
+	exit, out, errs := command(t, "demo", "--things", "3", "--success", "1")
+	if exit != 0 || !strings.Contains(out, "downloads   3 files, 3.1 MB") || !strings.Contains(out, "is COMPLETED: 3 succeeded, 0 failed") {
+		t.Errorf("%d\n%s\n%s", exit, out, errs)
+	}
+}
+
 const rehearsalJob = `{"jobId":"update","document":"{}","targets":["ignored"],
 	"jobExecutionsRolloutConfig":{"maximumPerMinute":20},
 	"abortConfig":{"criteriaList":[{"failureType":"ALL","action":"CANCEL","thresholdPercentage":30,"minNumberOfExecutedThings":10}]}}`

@@ -67,6 +67,7 @@ type Fleet struct {
 	quiet                        chan struct{} // told when the last device becomes idle
 
 	startNext, update latencies
+	downloads         *downloader
 
 	mu    sync.Mutex
 	codes map[string]int64
@@ -114,12 +115,14 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Fleet{
+	f := &Fleet{
 		cfg:   cfg,
 		pace:  pacer{interval: time.Second / time.Duration(cfg.ConnectRate)},
 		quiet: make(chan struct{}, 1),
 		codes: make(map[string]int64),
-	}, nil
+	}
+	f.downloads = newDownloader(&f.cfg)
+	return f, nil
 }
 
 // dialer returns how to open a connection to an endpoint.
@@ -162,6 +165,7 @@ func (f *Fleet) Run(ctx context.Context) (Summary, error) {
 	started := f.cfg.Now()
 	ctx, f.end = context.WithCancelCause(ctx)
 	defer f.end(nil)
+	defer f.downloads.client.CloseIdleConnections()
 
 	var running sync.WaitGroup
 	for i, thing := range f.cfg.Things {
@@ -179,6 +183,7 @@ func (f *Fleet) Run(ctx context.Context) (Summary, error) {
 		Duration:  f.cfg.Now().Sub(started),
 		StartNext: f.startNext.summary(),
 		Update:    f.update.summary(),
+		Downloads: f.downloads.summary(),
 	}
 	f.mu.Lock()
 	s.Codes = maps.Clone(f.codes)

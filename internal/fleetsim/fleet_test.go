@@ -428,7 +428,7 @@ update      p50 1.23ms, p90 20ms, p99 1s, max 1m0s
 	want = `{"devices":3,"seed":7,"seconds":2,"executions":{"ended":10,"failed":1,"succeeded":8,"withdrawn":1},` +
 		`"requests":40,"rejected":2,"errors":0,"codes":{"RequestThrottled":2},` +
 		`"startNext":{"count":0,"p50Ms":0,"p90Ms":0,"p99Ms":0,"maxMs":0},` +
-		`"update":{"count":30,"p50Ms":1.234,"p90Ms":20,"p99Ms":1000,"maxMs":60000}}`
+		`"update":{"count":30,"p50Ms":1.234,"p90Ms":20,"p99Ms":1000,"maxMs":60000},"downloads":{"bytes":0,"failed":0,"files":0,"resumed":0,"seconds":0,"waited":0}}`
 	if string(text) != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
