@@ -21,7 +21,7 @@ import (
 // plane it is for.
 type front struct {
 	control, devices   http.Handler
-	bulk               http.Handler
+	bulk, downloads    http.Handler
 	test               http.Handler // nil unless in test mode
 	objects            http.Handler // nil if there is no object store here
 	verify, verifyBulk *auth.Verifier
@@ -56,7 +56,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	default:
 		if strings.HasPrefix(r.URL.Path, "/_drover/") {
-			f.unknown(w, r)
+			f.own(w, r)
 			return
 		}
 		if objects.IsHost(r.Host) {
@@ -75,6 +75,20 @@ func (f *front) s3(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.objects.ServeHTTP(w, r)
+}
+
+// own serves the operations of drover's own that have a name in the path.
+func (f *front) own(w http.ResponseWriter, r *http.Request) {
+	id, ok := strings.CutPrefix(r.URL.Path, "/_drover/jobs/")
+	id, isDownloads := strings.CutSuffix(id, "/downloads")
+	if !ok || !isDownloads || id == "" || r.Method != http.MethodGet {
+		f.unknown(w, r)
+		return
+	}
+	if r, _, ok := f.authenticate(w, r, f.verify); ok {
+		r.SetPathValue("jobId", id)
+		f.downloads.ServeHTTP(w, r)
+	}
 }
 
 func (f *front) unknown(w http.ResponseWriter, r *http.Request) {

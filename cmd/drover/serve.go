@@ -204,13 +204,13 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		Jobs: s.engine, Registry: things, Sources: files.sources, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
-		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),
+		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
 	if s.cfg.Objects {
 		s.objects = objects.New(objects.Config{
-			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Logger: s.log, Metrics: metrics,
+			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Logger: s.log, Metrics: metrics,
 			Limits: objects.Limits{Downloads: limits.Downloads, Rate: limits.DownloadRate, DeviceRate: limits.DeviceDownloadRate},
 		})
 		s.front.objects = s.objects

@@ -19,6 +19,7 @@ type Jobs interface {
 	CancelJob(context.Context, iot.JobCancellation) (*iot.Job, error)
 	DeleteJob(context.Context, iot.JobDeletion) error
 	AssociateTargets(context.Context, iot.NewTargets) (*iot.Job, error)
+	Downloads(context.Context, iot.JobID) (iot.Downloads, error)
 
 	JobExecutions(context.Context, iot.JobID, iot.ExecutionStatus, iot.Page) (executions []iot.Execution, next string, err error)
 	ThingExecutions(context.Context, iot.ThingName, iot.ExecutionQuery, iot.Page) (executions []iot.Execution, next string, err error)

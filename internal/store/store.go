@@ -49,6 +49,7 @@ type Reader interface {
 	QueueReader
 	ExecutionReader
 	JobReader
+	DownloadReader
 	TemplateReader
 	ThingReader
 	GroupReader
@@ -62,6 +63,7 @@ type Tx interface {
 	QueueWriter
 	ExecutionWriter
 	JobWriter
+	DownloadWriter
 	TemplateWriter
 	ThingWriter
 	GroupWriter
@@ -207,6 +209,22 @@ type JobWriter interface {
 	AddCounts(deltas []CountDelta) ([]JobCounts, error)
 	// DeleteJob forgets a job that has no executions left, with targets and document.
 	DeleteJob(job *iot.Job) error
+}
+
+// DownloadReader reads what devices have fetched.
+type DownloadReader interface {
+	// Downloads returns what has been fetched for a job, zero if nothing.
+	Downloads(job int64) (iot.Downloads, error)
+}
+
+// DownloadWriter changes what devices have fetched.
+type DownloadWriter interface {
+	// AddDownloads adds what was fetched for a job, whatever the Job of the list says. A thing
+	// may be in the list once; it is counted once, unless all it got was refused.
+	AddDownloads(job int64, list []iot.Download) error
+	// DeleteDownloads forgets what was fetched for a job, in steps: the sums, and which of its
+	// things are counted, at most limit of them. It returns how many of these.
+	DeleteDownloads(job int64, limit int) (int, error)
 }
 
 // TemplateReader reads the job templates of users.

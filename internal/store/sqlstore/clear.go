@@ -12,7 +12,7 @@ import (
 // again, not even after a Clear.
 var cleared = []string{
 	"things", "thing_types", "thing_groups", "members", "jobs", "job_documents", "job_targets", "job_counts",
-	"executions", "queues", "journal", "tags", "settings", "templates",
+	"executions", "queues", "journal", "tags", "settings", "templates", "downloads", "download_devices",
 }
 
 // Clear forgets everything that users have stored, in one transaction. records are appended

@@ -28,6 +28,7 @@ func Run(t *testing.T, open Open) {
 		{"Deadlines", deadlines},
 		{"Jobs", jobs},
 		{"Schedules", schedules},
+		{"Downloads", downloads},
 		{"Templates", templates},
 		{"Things", things},
 		{"Groups", groups},
