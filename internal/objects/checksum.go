@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -99,6 +100,11 @@ func expected(r *http.Request) (e expectation, err error) {
 					return e, err
 				}
 			}
+		}
+	}
+	for name := range r.Header {
+		if rest, ok := strings.CutPrefix(name, "X-Amz-Checksum-"); ok && !slices.Contains([]string{"Algorithm", "Mode", "Type"}, rest) && newChecksum(strings.ToUpper(rest)) == nil {
+			return e, notImplemented(strings.ToLower(name))
 		}
 	}
 	if named := strings.ToUpper(r.Header.Get("X-Amz-Sdk-Checksum-Algorithm")); named != "" {

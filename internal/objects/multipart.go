@@ -218,10 +218,13 @@ func (s *Store) completed(u Upload, err error) (Meta, error) {
 func (s *Store) choose(u Upload, chosen []ChosenPart, m *Meta) (parts []Part, err error) {
 	etags := md5.New()
 	sums := newChecksum(u.Algorithm)
-	for i, c := range chosen {
-		if i > 0 && c.Number <= chosen[i-1].Number {
-			return nil, errorf("InvalidPartOrder", 400, "The list of parts was not in ascending order. Parts must be ordered by part number.")
+	for i := range chosen[1:] {
+		if chosen[i].Number < chosen[i+1].Number {
+			continue
 		}
+		return nil, errorf("InvalidPartOrder", 400, "The list of parts was not in ascending order. Parts must be ordered by part number.")
+	}
+	for i, c := range chosen {
 		invalid := errorf("InvalidPart", 400, "One or more of the specified parts could not be found, or its entity tag or checksum is another: part %d.", c.Number)
 		p, err := statObject(s.partPath(u.ID, c.Number))
 		if errors.Is(err, fs.ErrNotExist) {
