@@ -161,7 +161,7 @@ func TestB036Announced(t *testing.T) {
 		"Topic Alias Maximum":               {mq.TopicAliasMaximum, []int{8}},
 		"Subscription Identifier Available": {mq.SubIDAvailable, []int{0}},
 		"Wildcard Subscription Available":   {mq.WildcardAvailable, []int{1, -1}},
-		"Shared Subscription Available":     {mq.SharedAvailable, []int{0}}, // not yet
+		"Shared Subscription Available":     {mq.SharedAvailable, []int{1, -1}},
 		"Response Information":              {0x1A, []int{-1}},
 	} {
 		if got := props.Int(c.id); !slices.Contains(c.want, got) {

@@ -26,17 +26,34 @@ type Config struct {
 	MaxSubscriptions int // of one session; default 50
 	MaxInflight      int // unacknowledged QoS 1 messages to one client; default 100, at most 65,000
 
-	// MaxRetained is how many topics may have a retained message; they are held
-	// in memory and are gone after a restart. Default 10,000.
-	MaxRetained int
+	MaxShared int // members of one shared subscription; default 250
+
+	// Store keeps persistent sessions with their messages, retained messages and
+	// wills; New takes over what is in it. Without one they are in memory only and
+	// end with the process.
+	Store Store
+
+	// MaxRetained and MaxRetainedBytes bound the retained messages, which are held
+	// in memory: how many topics have one, and the bytes of topics and payloads.
+	// Defaults 10,000 and 64 MiB.
+	MaxRetained      int
+	MaxRetainedBytes int
 
 	// QueueMessages and QueueBytes bound what is held for one client: packets
 	// not yet written to its connection and, on top of them, QoS 1 messages that
-	// wait for acknowledgements or for the return of a persistent session (counted
-	// only by QueueMessages). A connected client that exceeds a bound is cut off.
-	// Defaults 1,024 and 8 MiB.
+	// wait for acknowledgements or for the return of a persistent session. A
+	// connected client that exceeds a bound is cut off; for one that is away, and
+	// for a shared subscription, the newest messages are dropped. Defaults 1,024
+	// and 8 MiB.
 	QueueMessages int
 	QueueBytes    int
+	// MaxQueued and MaxQueuedBytes bound what is held for all persistent sessions
+	// together; a message for many counts its bytes once. Beyond, what cannot be
+	// sent at once is dropped. Defaults 1,000,000 and 256 MiB.
+	MaxQueued      int
+	MaxQueuedBytes int
+	QueueAge       time.Duration // a message that waits is dropped after this; default 7 days
+	MaxSessions    int           // persistent ones; more are refused with their CONNECTs; default 1,000,000
 
 	SessionExpiry  time.Duration // of a persistent session after its connection, also the most an MQTT 5 client gets; default 1 h
 	MinKeepAlive   time.Duration // default 30 s; whole seconds
@@ -127,6 +144,9 @@ type Properties struct {
 // UserProperty is one pair of an ordered list in which names may repeat.
 type UserProperty struct{ Key, Value string }
 
+// size is what the message counts for where bytes are bounded.
+func (m *Message) size() int { return len(m.Topic) + len(m.Payload) }
+
 func (m *Message) expired(now time.Time) bool { return !m.Expires.IsZero() && !now.Before(m.Expires) }
 
 // Stats is what a broker has done since it was made, and what it holds.
@@ -135,25 +155,32 @@ type Stats struct {
 	Sessions      int // live, and stored ones of clients that are away
 	Subscriptions int
 	Retained      int
+	RetainedBytes int // topics and payloads
+	Queued        int // QoS 1 messages that are held for persistent sessions
+	QueuedBytes   int // of them, each message once
 
 	Accepted    uint64 // connections that got a CONNACK with success
 	Refused     uint64 // CONNECTs, PUBLISHes and filters that were refused
 	MessagesIn  uint64 // PUBLISH packets received
 	MessagesOut uint64 // PUBLISH packets queued to connections
-	Dropped     uint64 // messages lost because a client's queue was full, or to a client's packet limit
+	Dropped     uint64 // messages lost because a queue was full, or to a client's packet limit
+	Expired     uint64 // messages that waited for a client until they were worthless
 	CutOff      uint64 // connections ended because the client fell behind
+	Stored      uint64 // messages for persistent sessions that were written to the Store
+	StoreFails  uint64 // writes to the Store that failed, and are tried again
 }
 
 type counters struct {
-	accepted, refused, in, out, dropped, cutOff atomic.Uint64
+	accepted, refused, in, out, dropped, expired, cutOff atomic.Uint64
 }
 
 // Broker is an MQTT server. Its methods may be called from any goroutine.
 type Broker struct {
-	cfg   Config
-	log   *slog.Logger
-	index index
-	stats counters
+	cfg    Config
+	log    *slog.Logger
+	index  *index
+	keeper *keeper
+	stats  counters
 
 	connections sync.WaitGroup // goroutines of connections
 	closed      chan struct{}  // closed by Close
@@ -163,14 +190,16 @@ type Broker struct {
 	sockets   map[*Client]struct{} // every accepted connection
 	clients   map[string]*Client   // those that are or are about to be connected, by client id
 	sessions  map[string]*session
-	wills     map[string]*time.Timer // delayed, by client id
+	wills     map[string]*will // delayed, by client id
 
-	retainedMu sync.RWMutex
-	retained   map[string]*Message
+	retainedMu    sync.RWMutex
+	retained      map[string]retained
+	retainedBytes int
 }
 
 // New returns a broker that serves nobody yet. It fails on a Config without
-// Handler or with a negative limit.
+// Handler or with a negative limit, and if the Store cannot be read. With a Store
+// it must be closed.
 func New(cfg Config) (*Broker, error) {
 	if cfg.Handler == nil {
 		return nil, errors.New("broker: no Handler")
@@ -187,7 +216,12 @@ func New(cfg Config) (*Broker, error) {
 		{"MaxFilters", &cfg.MaxFilters, 8, math.MaxInt32},
 		{"MaxSubscriptions", &cfg.MaxSubscriptions, 50, math.MaxInt32},
 		{"MaxInflight", &cfg.MaxInflight, 100, 65_000},
+		{"MaxShared", &cfg.MaxShared, 250, math.MaxInt32},
 		{"MaxRetained", &cfg.MaxRetained, 10_000, math.MaxInt32},
+		{"MaxRetainedBytes", &cfg.MaxRetainedBytes, 64 << 20, math.MaxInt},
+		{"MaxQueued", &cfg.MaxQueued, 1_000_000, math.MaxInt},
+		{"MaxQueuedBytes", &cfg.MaxQueuedBytes, 256 << 20, math.MaxInt},
+		{"MaxSessions", &cfg.MaxSessions, 1_000_000, math.MaxInt},
 		{"QueueMessages", &cfg.QueueMessages, 1024, math.MaxInt32},
 		{"QueueBytes", &cfg.QueueBytes, 8 << 20, math.MaxInt32},
 	} {
@@ -197,10 +231,11 @@ func New(cfg Config) (*Broker, error) {
 		}
 	}
 	cfg.SessionExpiry = cmp.Or(cfg.SessionExpiry, time.Hour)
+	cfg.QueueAge = cmp.Or(cfg.QueueAge, 7*24*time.Hour)
 	cfg.MinKeepAlive = cmp.Or(cfg.MinKeepAlive, 30*time.Second)
 	cfg.MaxKeepAlive = cmp.Or(cfg.MaxKeepAlive, 1200*time.Second)
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
-	if cfg.SessionExpiry < 0 || cfg.ConnectTimeout < 0 || cfg.MinKeepAlive < time.Second ||
+	if cfg.SessionExpiry < 0 || cfg.QueueAge < 0 || cfg.ConnectTimeout < 0 || cfg.MinKeepAlive < time.Second ||
 		cfg.MaxKeepAlive < cfg.MinKeepAlive || cfg.MaxKeepAlive > math.MaxUint16*time.Second {
 		return nil, errors.New("broker: a duration is out of range")
 	}
@@ -210,18 +245,26 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Broker{
+	b := &Broker{
 		cfg:       cfg,
 		log:       cfg.Logger,
-		index:     index{exact: map[string][]subscriber{}},
+		index:     newIndex(),
+		keeper:    newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
 		closed:    make(chan struct{}),
 		listeners: map[net.Listener]struct{}{},
 		sockets:   map[*Client]struct{}{},
 		clients:   map[string]*Client{},
 		sessions:  map[string]*session{},
-		wills:     map[string]*time.Timer{},
-		retained:  map[string]*Message{},
-	}, nil
+		wills:     map[string]*will{},
+		retained:  map[string]retained{},
+	}
+	if cfg.Store != nil {
+		if err := b.restore(context.Background()); err != nil {
+			return nil, fmt.Errorf("broker: restore sessions: %w", err)
+		}
+		go b.keeper.run()
+	}
+	return b, nil
 }
 
 // Serve accepts connections on l until Close, then returns nil, or until l
@@ -297,34 +340,53 @@ func (b *Broker) start(conn net.Conn) {
 }
 
 // Publish sends a message to all its subscribers, and stores it if it is to be
-// retained and there is room. It never waits for a client.
+// retained and there is room. It never waits for a client, nor for the Store:
+// Settled tells when the message is safe.
 func (b *Broker) Publish(m Message) {
-	if m.Retain && !b.retain(m) {
+	if !b.publish(m, "", nil) {
 		b.stats.refused.Add(1)
 	}
-	b.route(m, "")
 }
 
-// route delivers a message to its subscribers. from is the client id that
+// Settled returns a channel that is closed when every QoS 1 message that has been
+// published so far is safe with the persistent sessions that it goes to:
+// acknowledged by the client, or in the Store.
+func (b *Broker) Settled() <-chan struct{} { return b.keeper.settled() }
+
+// publish delivers a message to its subscribers. from is the client id that
 // published it, for the subscriptions that do not want their own; empty if it
-// was the server.
-func (b *Broker) route(m Message, from string) {
-	subscribers := b.index.match(m.Topic)
-	if len(subscribers) == 0 {
-		return
+// was the server. It reports false, and has not delivered it, if the message is
+// to be retained and there is no room. done, which may be nil, is called once the
+// message is safe wherever it has to be: before publish returns, or later, from
+// another goroutine; it must not block.
+func (b *Broker) publish(m Message, from string, done func()) bool {
+	var few [8]subscriber
+	subs, groups := b.index.match(m.Topic, few[:])
+	if len(subs)+len(groups) == 0 && !m.Retain {
+		call(done)
+		return true
 	}
 	kept := m // only what is delivered costs memory
-	e := &copies{message: &kept, now: b.cfg.Now()}
-	if m.expired(e.now) {
-		return
+	e := b.copiesOf(&kept, true, done)
+	defer e.finish()
+	if m.Retain && !b.retain(&kept, e) {
+		e.done = nil
+		return false
 	}
-	for _, sub := range subscribers {
+	if m.expired(e.now) {
+		return true
+	}
+	for _, sub := range subs {
 		if sub.options.noLocal && from != "" && sub.session.id == from {
 			continue
 		}
 		// What the queue could not take has been counted where it happened.
 		_ = sub.session.deliver(e, min(m.QoS, sub.options.qos), m.Retain && sub.options.retainAsPublished && sub.session.version == 5, nil)
 	}
+	for _, g := range groups {
+		g.deliver(e, &m)
+	}
+	return true
 }
 
 // HasSubscribers reports whether a message on topic would go to anybody, stored
@@ -347,13 +409,17 @@ func (b *Broker) Stats() Stats {
 		MessagesIn:    b.stats.in.Load(),
 		MessagesOut:   b.stats.out.Load(),
 		Dropped:       b.stats.dropped.Load(),
+		Expired:       b.stats.expired.Load(),
 		CutOff:        b.stats.cutOff.Load(),
 	}
+	b.keeper.mu.Lock()
+	s.Queued, s.QueuedBytes, s.Stored, s.StoreFails = b.keeper.entries, b.keeper.bytes, b.keeper.written, b.keeper.fails
+	b.keeper.mu.Unlock()
 	b.mu.Lock()
 	s.Connections, s.Sessions = len(b.clients), len(b.sessions)
 	b.mu.Unlock()
 	b.retainedMu.RLock()
-	s.Retained = len(b.retained)
+	s.Retained, s.RetainedBytes = len(b.retained), b.retainedBytes
 	b.retainedMu.RUnlock()
 	return s
 }
@@ -361,8 +427,8 @@ func (b *Broker) Stats() Stats {
 // Close ends the listeners, then every connection: what is queued is written,
 // MQTT 5 clients get DISCONNECT 0x8B, sockets are closed. It returns when all
 // connections have ended and all Handler calls have returned, or, with ctx's
-// error, when ctx is done; sockets are then closed whatever they hold. Stored
-// sessions are gone. Close may be called again.
+// error, when ctx is done; sockets are then closed whatever they hold. What the
+// Store keeps is brought up to date. Close may be called again.
 func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Lock()
 	if !b.closing() {
@@ -376,8 +442,8 @@ func (b *Broker) Close(ctx context.Context) error {
 	for c := range b.sockets {
 		sockets = append(sockets, c)
 	}
-	for id, timer := range b.wills {
-		timer.Stop()
+	for id, w := range b.wills {
+		w.timer.Stop() // the Store has it
 		delete(b.wills, id)
 	}
 	b.mu.Unlock()
@@ -404,7 +470,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.sessions = map[string]*session{}
 	b.mu.Unlock()
 	for _, s := range sessions {
-		s.finish()
+		s.suspend()
 	}
-	return err
+	return errors.Join(err, b.keeper.close())
 }

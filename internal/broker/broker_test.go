@@ -97,7 +97,7 @@ func TestConnackProperties(t *testing.T) {
 	_, ack := join(t, addr, connectPacket{version: 5, id: "x", keepAlive: 5000, props: []byte{propSessionExpiry, 0xff, 0xff, 0xff, 0xff}})
 	want := []byte{propSessionExpiry, 0, 0, 0x0e, 0x10, propServerKeepAlive, 0x04, 0xb0, propReceiveMaximum, 0, 100,
 		propMaximumPacketSize, 0, 2, 0x40, 0, propTopicAliasMaximum, 0, 8, propMaximumQoS, 1, propRetainAvailable, 1,
-		propWildcardAvailable, 1, propSubIDAvailable, 0, propSharedAvailable, 0}
+		propWildcardAvailable, 1, propSubIDAvailable, 0, propSharedAvailable, 1}
 	if got := ack.body[3:]; !bytes.Equal(got, want) {
 		t.Errorf("CONNACK properties are\n% x, want\n% x", got, want)
 	}
@@ -304,8 +304,8 @@ func TestSubscribeAnswers(t *testing.T) {
 		b, o, addr := serve(t, Config{MaxSubscriptions: 3})
 		w, _ := join(t, addr, connectPacket{version: version, id: "x"})
 		deep := "1/2/3/4/5/6/7/8/9"
-		got := w.subscribe("a", "forbidden/x", deep, "b/#", "$share/g/a", "c", "d", "a")
-		want := []byte{1, codeNotAuthorized, codeFilterInvalid, 1, codeSharedNotSupported, 1, codeQuotaExceeded, 1}
+		got := w.subscribe("a", "forbidden/x", deep, "b/#", "$share//a", "c", "d", "a")
+		want := []byte{1, codeNotAuthorized, codeFilterInvalid, 1, codeFilterInvalid, 1, codeQuotaExceeded, 1}
 		if version == 4 {
 			for i := range want {
 				if want[i] > 1 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,7 +41,10 @@ type Client struct {
 	will      *Message
 	willProps properties
 	willDelay time.Duration
-	aliases   []string // topics by alias - 1; nil until the client uses one
+	stored    StoredWill // the will as the store has it
+	aliases   []string   // topics by alias - 1; nil until the client uses one
+
+	noWill atomic.Bool // the will is not to be sent, whatever ends the connection
 }
 
 func newClient(b *Broker, conn net.Conn) *Client {
@@ -79,10 +83,10 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.id) }
 //
 // QoS 0 goes to this connection or nowhere. QoS 1 goes to the client's session:
 // if the connection has ended and the session is persistent, it is kept for the
-// client's return. Returns ErrOffline, ErrQueueFull or ErrTooLarge if the
+// client's return, but not beyond the end of the process. Returns ErrOffline, ErrQueueFull or ErrTooLarge if the
 // message is lost.
 func (c *Client) Deliver(m Message) error {
-	e := &copies{message: &m, now: c.broker.cfg.Now()}
+	e := c.broker.copiesOf(&m, false, nil)
 	return c.session.deliver(e, min(m.QoS, 1), false, c)
 }
 
@@ -211,11 +215,19 @@ func (c *Client) serve(hello connect) {
 	case !hello.clean:
 		expiry = b.cfg.SessionExpiry
 	}
-	var present bool
-	c.session, present = b.open(c.id, c.version, hello.clean)
+	present, err := b.open(c, hello.clean, expiry)
+	if err != nil {
+		c.refuse(c.version, err)
+		b.release(c, false)
+		return
+	}
+	if c.keepWill() {
+		b.keeper.sync(b.closed)
+	}
 	if err := c.session.attach(c, c.connack(hello, present, expiry), expiry); err != nil {
 		// A newer connection, or Close, was quicker than the CONNACK: this one has
 		// never been.
+		b.keeper.endWill(c.stored.Key)
 		b.release(c, c.session.detach())
 		return
 	}
@@ -237,9 +249,7 @@ func (c *Client) serve(hello connect) {
 	reason := c.reason
 	c.mu.Unlock()
 	over := c.session.detach()
-	if c.will != nil {
-		c.sendWill(over)
-	}
+	c.sendWill(over)
 	b.log.Debug("client disconnected", "client", c.id, "addr", c.RemoteAddr(), "reason", reason)
 	b.cfg.Handler.Disconnected(c, reason)
 	b.release(c, over)
@@ -267,7 +277,7 @@ func (c *Client) connack(hello connect, present bool, expiry time.Duration) []by
 	p = be.AppendUint32(append(p, propMaximumPacketSize), uint32(cfg.MaxPayload+headerAllowance))
 	p = be.AppendUint16(append(p, propTopicAliasMaximum), maxTopicAlias)
 	p = append(p, propMaximumQoS, 1, propRetainAvailable, 1,
-		propWildcardAvailable, 1, propSubIDAvailable, 0, propSharedAvailable, 0)
+		propWildcardAvailable, 1, propSubIDAvailable, 0, propSharedAvailable, 1)
 	return appendPacket(nil, typeConnack<<4, head, propertyList(p))
 }
 
@@ -355,17 +365,27 @@ func (c *Client) publish(f frame) error {
 		return c.refusePublish(p, &protocolError{codeNotAuthorized, AuthError, "publish denied"})
 	case Handled:
 	case Route:
-		if m.Retain && !c.broker.retain(m) {
-			c.broker.stats.refused.Add(1)
-			if c.version == 5 && m.QoS == 1 {
-				return c.answer(encodePuback(p.id, codeQuotaExceeded))
-			}
-			return nil
-		}
-		c.broker.route(m, c.id)
+		return c.route(m, p.id)
 	}
 	if m.QoS == 1 {
 		return c.answer(encodePuback(p.id, codeSuccess))
+	}
+	return nil
+}
+
+// route sends a message to its subscribers, and acknowledges it once it is safe
+// with those whose sessions are persistent.
+func (c *Client) route(m Message, id uint16) error {
+	var done func()
+	if m.QoS == 1 {
+		done = func() { _ = c.answer(encodePuback(id, codeSuccess)) }
+	}
+	if c.broker.publish(m, c.id, done) {
+		return nil
+	}
+	c.broker.stats.refused.Add(1)
+	if c.version == 5 && m.QoS == 1 {
+		return c.answer(encodePuback(id, codeQuotaExceeded))
 	}
 	return nil
 }
@@ -428,8 +448,8 @@ func (c *Client) subscribe(f frame) error {
 		switch {
 		case !validFilter(r.filter):
 			codes[i] = codeFilterInvalid
-		case shared(r.filter):
-			codes[i] = codeSharedNotSupported
+		case shared(r.filter) && !validShare(r.filter):
+			codes[i] = codeFilterInvalid
 		case !withinLimits(r.filter, cfg.MaxTopic, cfg.MaxSlashes):
 			codes[i] = codeFilterInvalid
 		case !cfg.Handler.AllowSubscribe(c, r.filter):
@@ -441,7 +461,7 @@ func (c *Client) subscribe(f frame) error {
 				break
 			}
 			granted = append(granted, r.filter)
-			if r.retainHandling == 0 || r.retainHandling == 1 && !existed {
+			if !shared(r.filter) && (r.retainHandling == 0 || r.retainHandling == 1 && !existed) {
 				retained = append(retained, r)
 			}
 		}
@@ -452,6 +472,9 @@ func (c *Client) subscribe(f frame) error {
 			}
 		}
 	}
+	if len(granted) > 0 {
+		c.session.durable()
+	}
 	if err := c.answer(encodeAcks(typeSuback, c.version, id, codes)); err != nil {
 		return err
 	}
@@ -459,11 +482,13 @@ func (c *Client) subscribe(f frame) error {
 		// Only a filter that is the topic itself brings the retained message
 		// (spec §2.2, difference 6); no topic has the text of a wildcard filter.
 		if m := b.retainedAt(r.filter); m != nil {
-			e := &copies{message: m, now: cfg.Now()}
-			_ = c.session.deliver(e, min(m.QoS, r.options.qos, 1), true, c) // counted where it fails
+			e := b.copiesOf(m.message, true, nil)
+			_ = c.session.deliver(e, min(m.message.QoS, r.options.qos, 1), true, c) // counted where it fails
+			e.finish()
 		}
 	}
 	if len(granted) > 0 {
+		c.session.pull() // what waits in the groups that it has joined
 		cfg.Handler.Subscribed(c, granted)
 	}
 	return nil
@@ -477,6 +502,7 @@ func (c *Client) unsubscribe(f frame) error {
 	for _, filter := range filters {
 		c.session.unsubscribe(filter)
 	}
+	c.session.durable()
 	if err := c.answer(encodeAcks(typeUnsuback, c.version, id, make([]byte, len(filters)))); err != nil {
 		return err
 	}

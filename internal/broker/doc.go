@@ -32,5 +32,5 @@
 //
 // What AWS IoT Core does (broker spec §2.2): QoS 0 and 1 only; "a/#" does not
 // match "a"; retained messages are sent for filters without wildcards only; the
-// newest connection of a client id wins. Shared subscriptions are refused.
+// newest connection of a client id wins. Shared subscriptions work in 3.1.1, too.
 package broker

@@ -46,7 +46,6 @@ const (
 	codeQuotaExceeded        = 0x97
 	codeAdministrative       = 0x98
 	codeQoSNotSupported      = 0x9B
-	codeSharedNotSupported   = 0x9E
 	codeSubIDNotSupported    = 0xA1
 	connackUnacceptableLevel = 1 // MQTT 3.1.1
 )

@@ -1,34 +1,95 @@
 package broker
 
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// retained is the message for those who will subscribe to its topic.
+type retained struct {
+	message  *Message
+	modified time.Time
+}
+
 // retain stores a message for those who will subscribe to its topic, or forgets
 // the stored one if the payload is empty. It reports false if there is no room.
-func (b *Broker) retain(m Message) bool {
+// e is done only when that is durable.
+func (b *Broker) retain(m *Message, e *copies) bool {
 	b.retainedMu.Lock()
 	defer b.retainedMu.Unlock()
+	size := 0
+	old, have := b.retained[m.Topic]
+	if have {
+		size = -old.message.size()
+	}
 	if len(m.Payload) == 0 {
-		delete(b.retained, m.Topic)
+		if have {
+			b.retainedBytes += size
+			delete(b.retained, m.Topic)
+			b.keeper.putRetained(m.Topic, nil, e.waiting())
+		}
 		return true
 	}
-	if _, have := b.retained[m.Topic]; !have && len(b.retained) >= b.cfg.MaxRetained {
+	size += m.size()
+	if !have && len(b.retained) >= b.cfg.MaxRetained || size > 0 && b.retainedBytes+size > b.cfg.MaxRetainedBytes {
 		return false
 	}
-	kept := m
-	b.retained[m.Topic] = &kept
+	b.retainedBytes += size
+	r := retained{m, b.cfg.Now()}
+	b.retained[m.Topic] = r
+	b.keeper.putRetained(m.Topic, &StoredRetained{*m, r.modified}, e.waiting())
 	return true
 }
 
 // retainedAt returns the message stored for a topic, or nil.
-func (b *Broker) retainedAt(topic string) *Message {
+func (b *Broker) retainedAt(topic string) *retained {
 	b.retainedMu.RLock()
-	m := b.retained[topic]
+	r, have := b.retained[topic]
 	b.retainedMu.RUnlock()
-	if m == nil || !m.expired(b.cfg.Now()) {
-		return m
+	if !have {
+		return nil
+	}
+	if !r.message.expired(b.cfg.Now()) {
+		return &r
 	}
 	b.retainedMu.Lock()
 	defer b.retainedMu.Unlock()
-	if b.retained[topic] == m {
+	if b.retained[topic] == r {
+		b.retainedBytes -= r.message.size()
 		delete(b.retained, topic)
+		b.keeper.putRetained(topic, nil, nil)
 	}
 	return nil
+}
+
+// Retained is a retained message.
+type Retained struct {
+	Message  Message
+	Modified time.Time // when it was published
+}
+
+// RetainedAt returns the retained message of a topic; ok is false if there is none.
+func (b *Broker) RetainedAt(topic string) (_ Retained, ok bool) {
+	r := b.retainedAt(topic)
+	if r == nil {
+		return Retained{}, false
+	}
+	return Retained{*r.message, r.modified}, true
+}
+
+// RetainedTopics lists retained messages by topic, at most limit of those after
+// a topic ("": from the first). Messages share their payloads with the broker.
+func (b *Broker) RetainedTopics(after string, limit int) []Retained {
+	now := b.cfg.Now()
+	var list []Retained
+	b.retainedMu.RLock()
+	for topic, r := range b.retained {
+		if topic > after && !r.message.expired(now) {
+			list = append(list, Retained{*r.message, r.modified})
+		}
+	}
+	b.retainedMu.RUnlock()
+	slices.SortFunc(list, func(x, y Retained) int { return cmp.Compare(x.Message.Topic, y.Message.Topic) })
+	return list[:min(limit, len(list))]
 }
