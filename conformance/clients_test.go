@@ -19,6 +19,11 @@ func TestClientBoto3(t *testing.T) {
 	runClient(t, python, "boto3_jobs.py")
 }
 
+func TestClientBoto3Artifacts(t *testing.T) {
+	python := envtest.Python(t, "boto3")
+	runClient(t, python, "boto3_artifacts.py")
+}
+
 func TestClientDeviceSDK(t *testing.T) {
 	t.Parallel()
 	python := envtest.Python(t, "boto3", "awsiot")
