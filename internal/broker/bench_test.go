@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"runtime"
@@ -88,7 +89,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 type echo struct{ indifferent }
 
 func (echo) Publish(c *Client, m Message) Verdict {
-	if c.Deliver(Message{Topic: m.Topic + "/accepted", Payload: m.Payload, QoS: m.QoS}) != nil {
+	if c.Deliver(Message{Topic: m.Topic + "/accepted", Payload: bytes.Clone(m.Payload), QoS: m.QoS}) != nil {
 		return Refuse
 	}
 	return Handled

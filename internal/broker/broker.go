@@ -59,6 +59,12 @@ type Config struct {
 	MinKeepAlive   time.Duration // default 30 s; whole seconds
 	MaxKeepAlive   time.Duration // also for clients that ask for none; default 1200 s; whole seconds
 	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included; default 10 s
+	PacketTimeout  time.Duration // from the first byte of a packet to its last; default 1 min
+
+	// AcceptRate is how many connections a second each listener takes, so that a fleet that
+	// comes back at once does not starve the devices that are there. The others wait in the
+	// listener's backlog. Default 500; negative: as many as come.
+	AcceptRate int
 
 	Now func() time.Time // default time.Now; for expiries and ConnectedAt, not for timers
 }
@@ -77,7 +83,8 @@ type Handler interface {
 	// refused filter is answered 0x80, or 0x87 in MQTT 5 (spec §2.8).
 	AllowSubscribe(c *Client, filter string) bool
 	// Publish decides about a client's PUBLISH that keeps the broker's limits, or
-	// about its will. The payload is the Handler's to keep.
+	// about its will. The payload is part of the connection's buffer and gone when
+	// Publish returns.
 	Publish(c *Client, m Message) Verdict
 	// Subscribed is called after the answer to a SUBSCRIBE with the filters that
 	// were granted, if any.
@@ -181,11 +188,13 @@ type Broker struct {
 	index  *index
 	keeper *keeper
 	stats  counters
+	wheel  *wheel
 
-	connections sync.WaitGroup // goroutines of connections
+	connections sync.WaitGroup // goroutines of connections, and the wheel's
 	closed      chan struct{}  // closed by Close
 
 	mu        sync.Mutex
+	turning   bool // the wheel
 	listeners map[net.Listener]struct{}
 	sockets   map[*Client]struct{} // every accepted connection
 	clients   map[string]*Client   // those that are or are about to be connected, by client id
@@ -235,7 +244,9 @@ func New(cfg Config) (*Broker, error) {
 	cfg.MinKeepAlive = cmp.Or(cfg.MinKeepAlive, 30*time.Second)
 	cfg.MaxKeepAlive = cmp.Or(cfg.MaxKeepAlive, 1200*time.Second)
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
-	if cfg.SessionExpiry < 0 || cfg.QueueAge < 0 || cfg.ConnectTimeout < 0 || cfg.MinKeepAlive < time.Second ||
+	cfg.PacketTimeout = cmp.Or(cfg.PacketTimeout, time.Minute)
+	cfg.AcceptRate = cmp.Or(cfg.AcceptRate, 500)
+	if cfg.SessionExpiry < 0 || cfg.QueueAge < 0 || cfg.ConnectTimeout < 0 || cfg.PacketTimeout < 0 || cfg.MinKeepAlive < time.Second ||
 		cfg.MaxKeepAlive < cfg.MinKeepAlive || cfg.MaxKeepAlive > math.MaxUint16*time.Second {
 		return nil, errors.New("broker: a duration is out of range")
 	}
@@ -248,6 +259,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg:       cfg,
 		log:       cfg.Logger,
+		wheel:     newWheel(),
 		index:     newIndex(),
 		keeper:    newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
 		closed:    make(chan struct{}),
@@ -265,78 +277,6 @@ func New(cfg Config) (*Broker, error) {
 		go b.keeper.run()
 	}
 	return b, nil
-}
-
-// Serve accepts connections on l until Close, then returns nil, or until l
-// fails for good. It closes l. Several listeners may be served at once.
-func (b *Broker) Serve(l net.Listener) error {
-	b.mu.Lock()
-	if b.closing() {
-		b.mu.Unlock()
-		return l.Close()
-	}
-	b.listeners[l] = struct{}{}
-	b.mu.Unlock()
-	defer func() {
-		b.mu.Lock()
-		delete(b.listeners, l)
-		b.mu.Unlock()
-		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			b.log.Warn("listener did not close", "addr", l.Addr(), "err", err)
-		}
-	}()
-	wait := 5 * time.Millisecond
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			wait = 5 * time.Millisecond
-			b.start(conn)
-		case b.closing():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept: %w", err)
-		default:
-			// Out of file descriptors, or a connection that was gone before it
-			// was accepted: nothing that ends a server.
-			b.log.Warn("connection not accepted", "addr", l.Addr(), "err", err, "retry", wait)
-			select {
-			case <-time.After(wait):
-			case <-b.closed:
-			}
-			wait = min(2*wait, time.Second)
-		}
-	}
-}
-
-func (b *Broker) closing() bool {
-	select {
-	case <-b.closed:
-		return true
-	default:
-		return false
-	}
-}
-
-// start serves one connection on its own goroutine.
-func (b *Broker) start(conn net.Conn) {
-	c := newClient(b, conn)
-	b.mu.Lock()
-	if b.closing() {
-		b.mu.Unlock()
-		c.close()
-		return
-	}
-	b.sockets[c] = struct{}{}
-	b.connections.Add(1)
-	b.mu.Unlock()
-	go func() {
-		defer b.connections.Done()
-		c.run()
-		b.mu.Lock()
-		delete(b.sockets, c)
-		b.mu.Unlock()
-	}()
 }
 
 // Publish sends a message to all its subscribers, and stores it if it is to be

@@ -1,7 +1,7 @@
 package broker
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	readBuffer      = 512      // bytes a connection; greater packets are read past it
 	headerAllowance = 16 << 10 // bytes of a packet besides its payload: topic and properties
 	maxClientID     = 128      // bytes (spec §2.3)
 	maxTopicAlias   = 8        // of a client (spec §2.17)
@@ -23,8 +22,9 @@ const (
 // called from any goroutine, and after the end of the connection too.
 type Client struct {
 	outbox
+	in     intake
+	watch  watch
 	broker *Broker
-	reader *bufio.Reader
 	done   chan struct{} // closed when the client id is free for the next connection
 
 	// Set before Connected, constant from then on.
@@ -48,12 +48,10 @@ type Client struct {
 }
 
 func newClient(b *Broker, conn net.Conn) *Client {
-	return &Client{
-		outbox: outbox{conn: conn, maxMessages: b.cfg.QueueMessages, maxBytes: b.cfg.QueueBytes},
-		broker: b,
-		reader: bufio.NewReaderSize(conn, readBuffer),
-		done:   make(chan struct{}),
-	}
+	c := &Client{broker: b, done: make(chan struct{})}
+	c.in.init(conn, b.cfg.MaxPayload+headerAllowance)
+	c.outbox = outbox{conn: conn, raw: c.in.raw, maxMessages: b.cfg.QueueMessages, maxBytes: b.cfg.QueueBytes}
+	return c
 }
 
 // ID returns the client id, as given by the client or generated.
@@ -141,7 +139,27 @@ func (c *Client) run() {
 	} else {
 		c.serve(hello)
 	}
+	c.in.release()
 	c.drain()
+}
+
+// read returns the next packet, whose body is valid until the following call. Once its
+// beginning is there, all of it must come within a time, if that is not 0.
+func (c *Client) read(within time.Duration) (frame, error) {
+	f, ok, err := c.in.take()
+	for limited := false; !ok && err == nil; f, ok, err = c.in.take() {
+		if c.in.partial() && within > 0 && !limited {
+			limited = true
+			if !c.expect(within) {
+				return f, ErrOffline
+			}
+			defer c.expect(0)
+		}
+		if err := c.in.fill(); err != nil {
+			return f, err
+		}
+	}
+	return f, err
 }
 
 // hello reads a CONNECT and takes from it what makes the client.
@@ -149,7 +167,7 @@ func (c *Client) hello() (hello connect, err error) {
 	if !c.expect(c.broker.cfg.ConnectTimeout) {
 		return hello, ErrOffline
 	}
-	f, err := readFrame(c.reader, c.broker.cfg.MaxPayload+headerAllowance)
+	f, err := c.read(0)
 	if err != nil {
 		return hello, err
 	}
@@ -234,16 +252,12 @@ func (c *Client) serve(hello connect) {
 	b.stats.accepted.Add(1)
 	b.cfg.Handler.Connected(c)
 
-	for c.expect(c.keepAlive + c.keepAlive/2) {
-		f, err := readFrame(c.reader, b.cfg.MaxPayload+headerAllowance)
-		if err == nil {
-			err = c.handle(f)
-		}
-		if err != nil {
-			c.fail(err)
-			break
-		}
+	b.wheel.add(c, c.keepAlive+c.keepAlive/2)
+	if c.expect(0) {
+		c.work()
 	}
+	b.wheel.remove(c)
+	c.flush()
 
 	c.mu.Lock()
 	reason := c.reason
@@ -253,6 +267,28 @@ func (c *Client) serve(hello connect) {
 	b.log.Debug("client disconnected", "client", c.id, "addr", c.RemoteAddr(), "reason", reason)
 	b.cfg.Handler.Disconnected(c, reason)
 	b.release(c, over)
+}
+
+// work handles what the client sends until the connection ends. What the packets of one
+// read cause leaves together.
+func (c *Client) work() {
+	for {
+		f, err := c.read(c.broker.cfg.PacketTimeout)
+		if !c.hold() {
+			return
+		}
+		c.broker.wheel.heard(c)
+		for ok := err == nil; ok && err == nil; {
+			if err = c.handle(f); err == nil {
+				f, ok, err = c.in.take()
+			}
+		}
+		if err != nil {
+			c.fail(err)
+			return // drain writes what is left
+		}
+		c.flush()
+	}
 }
 
 // connack encodes the CONNACK that accepts the client (spec §2.10).
@@ -365,6 +401,7 @@ func (c *Client) publish(f frame) error {
 		return c.refusePublish(p, &protocolError{codeNotAuthorized, AuthError, "publish denied"})
 	case Handled:
 	case Route:
+		m.Payload = bytes.Clone(m.Payload) // out of the connection's buffer
 		return c.route(m, p.id)
 	}
 	if m.QoS == 1 {

@@ -17,12 +17,19 @@
 // Calls for one client id never overlap: Disconnected of a connection has
 // returned before Connected of the next begins.
 //
+// # The way in
+//
+// One goroutine a connection, which waits for bytes without holding a buffer: a fleet is
+// quiet most of the time. Packets are decoded in the buffer that they were read into, and
+// all that one read brought is handled before anything is written. Silence is noticed by
+// one wheel for all connections, not by a timer each.
+//
 // # The way out
 //
-// Nothing that sends ever waits for a client. Every connection holds a bounded
-// queue of encoded packets, emptied by a goroutine that exists only while there
-// is something to write; an idle connection costs one goroutine and a small
-// read buffer. A client that falls behind by more than the queue is cut off and
+// Nothing that sends ever waits for a client. Who sends a packet writes it, as far as the
+// socket takes it at once; what it does not take is queued, within bounds, and written by
+// a goroutine that lives as long as there is some. What the packets of one read cause
+// leaves in one write. A client that falls behind by more than the queue is cut off and
 // counted, never waited for and never sent a stream with silent holes.
 // Messages to one client leave in the order of the Publish and Deliver calls
 // within a QoS. QoS 1 messages above the client's receive maximum wait for its

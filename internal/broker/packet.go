@@ -1,9 +1,8 @@
 package broker
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
-	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -97,45 +96,42 @@ func misuse(code byte, text string) *protocolError {
 
 var errMalformed = misuse(codeMalformed, "malformed packet")
 
-// frame is one packet as it came: the first byte, and what follows the length.
-// The body is the frame's own memory.
+// frame is one packet as it came: the first byte, and what follows the length, which is
+// part of the buffer that it was read into.
 type frame struct {
 	kind, flags byte
 	body        []byte
 }
 
-// readFrame reads one packet of at most limit bytes after its fixed header.
-// Errors are those of r, or a protocolError.
-func readFrame(r *bufio.Reader, limit int) (frame, error) {
-	first, err := r.ReadByte()
-	if err != nil {
-		return frame{}, err
+// parseFrame takes the packet that b begins with. size is that of the whole packet, 0 as
+// long as its length is not there; the frame is only complete if b has as much. The
+// error of a packet of more than limit bytes after its fixed header comes before them.
+func parseFrame(b []byte, limit int) (f frame, size int, err error) {
+	if len(b) < 2 {
+		return f, 0, nil
 	}
-	size, shift := 0, 0
-	for {
-		b, err := r.ReadByte()
-		if err != nil {
-			return frame{}, err
+	f = frame{kind: b[0] >> 4, flags: b[0] & 0x0f}
+	length, at := 0, 1
+	for ; ; at++ {
+		if at == len(b) {
+			return f, 0, nil
 		}
-		size |= int(b&0x7f) << shift
-		if b < 0x80 {
+		length |= int(b[at]&0x7f) << (7 * (at - 1))
+		if b[at] < 0x80 {
 			break
 		}
-		if shift += 7; shift > 21 {
-			return frame{}, errMalformed
+		if at == 4 {
+			return f, 0, errMalformed
 		}
 	}
-	f := frame{kind: first >> 4, flags: first & 0x0f}
-	if size > limit {
-		return f, misuse(codeTooLarge, "packet too large")
+	if length > limit {
+		return f, 0, misuse(codeTooLarge, "packet too large")
 	}
-	if size > 0 {
-		f.body = make([]byte, size)
-		if _, err := io.ReadFull(r, f.body); err != nil {
-			return f, err
-		}
+	at++
+	if size = at + length; size <= len(b) {
+		f.body = b[at:size:size]
 	}
-	return f, nil
+	return f, size, nil
 }
 
 // decoder takes a body apart. After the first fault every answer is zero and
@@ -243,7 +239,7 @@ func (d *decoder) properties(allowed ...byte) (p properties, err error) {
 				return p, misuse(codeProtocolError, "response topic is not a topic")
 			}
 		case propCorrelationData:
-			p.message.CorrelationData = list.bytes()
+			p.message.CorrelationData = append([]byte{}, list.bytes()...)
 		case propUser:
 			k, v := list.string(), list.string()
 			p.message.User = append(p.message.User, UserProperty{k, v})
@@ -380,7 +376,7 @@ func decodeConnect(f frame) (c connect, err error) {
 			c.willDelay = time.Duration(c.willProps.willDelay) * time.Second
 		}
 		c.will = &Message{QoS: willQoS, Retain: willRetain}
-		c.will.Topic, c.will.Payload = d.string(), d.bytes()
+		c.will.Topic, c.will.Payload = d.string(), bytes.Clone(d.bytes())
 	}
 	if username {
 		d.string()
