@@ -70,7 +70,9 @@ type Store struct {
 	objects  iot.ObjectStore
 	client   *s3.Client
 	signer   *v4.Signer
-	resolver *net.Resolver // of tests; nil: the machine's
+	key      *keys
+	roles    map[string]*keys // by ARN
+	resolver *net.Resolver    // of tests; nil: the machine's
 }
 
 // The parameters by which the store in the box knows whose download it is.
@@ -79,12 +81,15 @@ const (
 	thingParameter = "x-drover-thing"
 )
 
-// credentialsTimeout bounds how long credentials may take that have to be fetched.
-const credentialsTimeout = 5 * time.Second
-
 // New returns a Store. It connects to nothing.
 func New(cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg, signer: v4.NewSigner(), objects: iot.ObjectStore{UploadBucket: cfg.UploadBucket}}
+	s := &Store{
+		cfg: cfg, signer: v4.NewSigner(), objects: iot.ObjectStore{UploadBucket: cfg.UploadBucket},
+		key: &keys{provider: cfg.Credentials}, roles: make(map[string]*keys),
+	}
+	for role, provider := range cfg.Roles {
+		s.roles[role] = &keys{provider: provider}
+	}
 	for _, u := range append([]string{cfg.Endpoint, cfg.Public}, cfg.Aliases...) {
 		if u == "" {
 			continue
@@ -154,13 +159,11 @@ func (s *Store) Objects() iot.ObjectStore { return s.objects }
 // there, from now on until it expires. The time is that of the machine, also where tests
 // move the clock: whoever checks the signature knows no other.
 func (s *Store) Presign(o iot.ObjectURL) (string, error) {
-	credentials := s.cfg.Credentials
-	if role, ok := s.cfg.Roles[o.RoleARN]; ok {
-		credentials = role
+	from, ok := s.roles[o.RoleARN]
+	if !ok {
+		from = s.key
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), credentialsTimeout)
-	defer cancel()
-	key, err := credentials.Retrieve(ctx)
+	key, err := from.get()
 	if err != nil {
 		return "", fmt.Errorf("get the credentials for role %q: %w", o.RoleARN, err)
 	}
@@ -179,7 +182,7 @@ func (s *Store) Presign(o iot.ObjectURL) (string, error) {
 		method = http.MethodPut
 	}
 	r := &http.Request{Method: method, URL: u, Host: u.Host, Header: http.Header{}}
-	signed, _, err := s.signer.PresignHTTP(ctx, key, r, "UNSIGNED-PAYLOAD", "s3", s.region(o.Object), time.Now(), func(o *v4.SignerOptions) {
+	signed, _, err := s.signer.PresignHTTP(context.Background(), key, r, "UNSIGNED-PAYLOAD", "s3", s.region(o.Object), time.Now(), func(o *v4.SignerOptions) {
 		o.DisableURIPathEscaping = true // it is encoded once, as S3 wants it
 	})
 	return signed, err

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -310,6 +311,35 @@ func TestPresign(t *testing.T) {
 	if u, err := newStore(t, Config{Credentials: noKey}).Presign(iot.ObjectURL{Object: object}); err == nil || u != "" {
 		t.Errorf("without a key: %q", u)
 	}
+}
+
+// Credentials that cannot be had are not asked for again by every device.
+func TestCredentialsThatFail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		failing := errors.New("no key")
+		s := newStore(t, Config{Credentials: aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			if asked++; asked == 1 {
+				<-ctx.Done() // whoever has them does not answer
+				return aws.Credentials{}, failing
+			}
+			return key.Retrieve(ctx)
+		})})
+		began := time.Now()
+		for range 3 {
+			if _, err := s.Presign(iot.ObjectURL{Object: iot.Object{Bucket: "fw", Key: "k"}}); !errors.Is(err, failing) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if took := time.Since(began); asked != 1 || took != keysTimeout {
+			t.Errorf("asked %d times in %s", asked, took)
+		}
+		<-time.After(keysPause)
+		if _, err := s.Presign(iot.ObjectURL{Object: iot.Object{Bucket: "fw", Key: "k"}}); err != nil || asked != 2 {
+			t.Errorf("afterwards: %v, asked %d times", err, asked)
+		}
+	})
 }
 
 func TestParseEndpoint(t *testing.T) {
