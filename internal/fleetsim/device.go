@@ -89,6 +89,8 @@ type task struct {
 	worked  bool          // nothing is left but to report the result
 	files   []file        // to download before anything else
 	loading *loading      // while they are downloaded
+	loaded  bool          // they have been, or failed
+	renewed int           // how often other URLs were asked for
 	reason  string        // why it fails, if it is not drawn
 }
 
@@ -218,7 +220,7 @@ func (d *device) startNext(ctx context.Context) error {
 	switch {
 	case e == nil:
 	case d.task != nil:
-		d.task.version = e.VersionNumber
+		d.task.version, d.task.files = e.VersionNumber, files(e.JobDocument)
 	default:
 		d.fleet.working.Add(1)
 		d.task = d.plan(e.JobID, e.ExecutionNumber, e.VersionNumber)
@@ -286,11 +288,15 @@ func (d *device) work(ctx context.Context) error {
 // while it takes what comes over its connection.
 const whileLoading = 20 * time.Millisecond
 
+// renewals is how often a device asks for URLs in place of some that have expired.
+const renewals = 3
+
 // download fetches the files of the task. It goes on over a lost connection, and ends when
-// the task does. A task whose files cannot be had, or are others, fails.
+// the task does. Where a URL is refused, the document is asked for once more: it may have
+// expired. A task whose files cannot be had, or are others, fails.
 func (d *device) download(ctx context.Context) error {
 	t := d.task
-	if len(t.files) == 0 {
+	if t.loaded || len(t.files) == 0 {
 		return nil
 	}
 	if t.loading == nil {
@@ -302,10 +308,22 @@ func (d *device) download(ctx context.Context) error {
 	for d.task == t {
 		select {
 		case <-t.loading.done:
-			if err := t.loading.err; err != nil {
+			err := t.loading.err
+			t.loading = nil
+			if errors.Is(err, errNoFile) && t.renewed < renewals {
+				t.renewed++
+				if err := d.startNext(ctx); err != nil {
+					return err
+				}
+				if d.task != t {
+					return nil
+				}
+				return d.download(ctx)
+			}
+			if err != nil {
 				t.result, t.reason, t.steps = statusFailed, reasonOf(err), 0
 			}
-			t.files, t.loading = nil, nil
+			t.loaded = true
 			return nil
 		default:
 		}

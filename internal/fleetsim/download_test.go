@@ -231,14 +231,18 @@ func TestDevicesDownload(t *testing.T) {
 	t.Parallel()
 	good := newDepot(t, 1<<20)
 	sum := good.file().sum
-	refusing := newDepot(t, 8, slices.Repeat([]func(http.ResponseWriter, *http.Request) bool{answers(403, "")}, 2)...)
+	refuse := func(n int) *depot {
+		return newDepot(t, 1<<20, slices.Repeat([]func(http.ResponseWriter, *http.Request) bool{answers(403, "")}, n)...)
+	}
+	expired, refusing := refuse(2), refuse(100)
 	for name, c := range map[string]struct {
 		url, sum, reason string
 		want             Downloads
 	}{
 		"good":     {good.URL, sum, "", Downloads{Files: 2, Bytes: 2 << 20}},
 		"tampered": {good.URL, strings.Repeat("0", 64), "checksum mismatch", Downloads{Failed: 2, Bytes: 2 << 20}},
-		"refused":  {refusing.URL, sum, "download refused: 403 Forbidden", Downloads{Failed: 2}},
+		"expired":  {expired.URL, sum, "", Downloads{Files: 2, Failed: 2, Bytes: 2 << 20}},
+		"refused":  {refusing.URL, sum, "download refused: 403 Forbidden", Downloads{Failed: 2 * (1 + renewals)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
