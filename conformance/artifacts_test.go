@@ -297,6 +297,53 @@ func TestS130PresignNeedsRole(t *testing.T) {
 	}
 }
 
+// A template may leave the role to the job.
+func TestRoleOfJobFromTemplate(t *testing.T) {
+	f := newFleet(t)
+	thing, template := f.thing("t"), f.name("template")
+	out, err := f.api.CreateJobTemplate(f.ctx, &iot.CreateJobTemplateInput{JobTemplateId: &template, Description: aws.String("d"),
+		Document: aws.String(`{"u":"${aws:iot:s3-presigned-url:s3://bucket/k}"}`)})
+	f.must(err)
+	from := func(in *iot.CreateJobInput) { in.Document, in.JobTemplateArn = nil, out.JobTemplateArn }
+	if message := f.refused(f.createFails(from), "InvalidRequestException", 400); !strings.Contains(message, "roleArn is required") {
+		t.Error(message)
+	}
+	id := f.job("job", []string{f.thingARN(thing)}, withDocument(""), from)
+	if got := text(t, f.connect(thing).accepted(id+"/get", "{}"), "u"); !strings.Contains(got, "/bucket/k?") {
+		t.Error(got)
+	}
+}
+
+// Who moves the clock of a server gets URLs that can be used nevertheless.
+func TestURLsAreOfRealTime(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, "--test")
+	store := s3Store{url: s.http, key: s.key, secret: s.secret, region: s.region}
+	d := &depot{fleet: fleetOn(t, s), s3: store.client(), store: store.url}
+	d.bucket = d.name("bucket")
+	_, err := d.s3.CreateBucket(d.ctx, &s3.CreateBucketInput{Bucket: &d.bucket})
+	d.must(err)
+	d.put("k", "content")
+	thing := d.thing("t")
+	id := d.job("job", []string{d.thingARN(thing)}, withDocument(`{"u":"${aws:iot:s3-presigned-url:s3://`+d.bucket+`/k}"}`))
+	d.clock(`{"advance":"720h"}`)
+	if status, content := d.fetch("GET", text(t, d.connect(thing).accepted(id+"/get", "{}"), "u"), ""); status != 200 || content != "content" {
+		t.Errorf("%d %s", status, content)
+	}
+}
+
+// Without a store, what would be in it is refused.
+func TestNoStore(t *testing.T) {
+	t.Parallel()
+	f := fleetOn(t, ownServer(t, "--no-objects"))
+	f.thing("t")
+	for _, change := range []func(*iot.CreateJobInput){withSource("s3://bucket/k"), withDocument(`{"u":"${aws:iot:s3-presigned-url:s3://bucket/k}"}`)} {
+		if message := f.refused(f.createFails(change), "InvalidRequestException", 400); !strings.Contains(message, "S3 store") {
+			t.Error(message)
+		}
+	}
+}
+
 func TestS132UploadKeyOfEachThing(t *testing.T) {
 	depots(t, func(t *testing.T, d *depot) {
 		things := []string{d.thing("a:1"), d.thing("b_2")}
