@@ -58,6 +58,7 @@ var modules = map[string]struct {
 	"github.com/aws/aws-sdk-go-v2/config":      {imports: "internal/artifacts"},
 	"github.com/aws/aws-sdk-go-v2/credentials": {imports: "cmd/drover", tests: anything},
 	"github.com/aws/aws-sdk-go-v2/service/s3":  {imports: "internal/artifacts", tests: anything},
+	"github.com/aws/aws-sdk-go-v2/feature/s3":  {tests: anything},
 	"github.com/aws/aws-sdk-go-v2/service/iot": {tests: anything},
 	"github.com/aws/smithy-go":                 {tests: anything},
 	"github.com/eclipse/paho.golang":           {imports: "internal/fleetsim", tests: anything},

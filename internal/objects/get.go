@@ -134,7 +134,7 @@ func (c *call) getObject() error {
 	h.Set("Etag", quote(o.ETag))
 	h.Set("Last-Modified", httpTime(o.Modified))
 	for name, value := range o.Headers {
-		h.Set(name, value)
+		h[name] = []string{value} // not Set: to some clients, names of user metadata are lower-case
 	}
 	if err := checkConditions(c.r.Header, "", o.Meta, errNotModified); err != nil {
 		if errors.Is(err, errNotModified) {
@@ -230,7 +230,7 @@ func (c *call) send(o *Object, part span, status int) error {
 		c.tally.refused(device)
 		for name := range c.w.Header() {
 			if name != "X-Amz-Request-Id" {
-				c.w.Header().Del(name)
+				delete(c.w.Header(), name)
 			}
 		}
 		c.w.Header().Set("Retry-After", strconv.Itoa(retryAfter()))

@@ -44,7 +44,7 @@ func objectHeaders(r *http.Request) (map[string]string, error) {
 		if strings.HasPrefix(name, metaPrefix) {
 			value := strings.Join(values, ",")
 			total += len(name) - len(metaPrefix) + len(value)
-			kept[name] = value
+			kept[strings.ToLower(name)] = value
 		}
 	}
 	if total > maxUserMeta {
