@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -313,42 +312,4 @@ func s3Content(r *http.Request, query bool) (string, *Error) {
 	}
 	return "", s3Error(CodeS3InvalidArgument, http.StatusBadRequest,
 		"x-amz-content-sha256 must be %s, %s, %s, %s or a valid sha256 value.", unsignedPayload, streamingUnsignedTrailer, streamingSigned, streamingSignedTrailer)
-}
-
-// Presign returns u as a URL with which anyone can make one kind of request, with S3's
-// query form of a signature: of the method, from now on, for as long as expires says,
-// which is at least a second and at most 7 days. Path and query of u are signed, with all
-// that the query holds; so is the host, which must be the one that clients send. The scheme
-// is not. now is the time of the machine, by which a [Verifier] decides.
-func Presign(method string, u *url.URL, key Key, region string, expires time.Duration, now time.Time) (string, error) {
-	if expires < time.Second || expires > maxPresignExpiry {
-		return "", fmt.Errorf("presign: %s is not between a second and 7 days", expires)
-	}
-	if u.Host == "" {
-		return "", fmt.Errorf("presign: %s has no host", u)
-	}
-	signed := *u
-	// Clients leave the port out of the Host header if it is the scheme's own.
-	if port := signed.Port(); signed.Scheme == "http" && port == "80" || signed.Scheme == "https" && port == "443" {
-		signed.Host = strings.TrimSuffix(signed.Host, ":"+port)
-	}
-	signed.RawPath = escape(signed.Path, '/')
-	now = now.UTC()
-	s := scope{now.Format(dateFormat), region, s3Service}
-	query := signed.Query()
-	maps.DeleteFunc(query, func(name string, _ []string) bool {
-		return strings.HasPrefix(name, "X-Amz-") && slices.Contains(queryParameters, name)
-	})
-	query.Set("X-Amz-Algorithm", algorithm)
-	query.Set("X-Amz-Credential", key.AccessKeyID+"/"+s.String())
-	query.Set("X-Amz-Date", now.Format(timeFormat))
-	query.Set("X-Amz-Expires", strconv.FormatInt(int64(expires/time.Second), 10))
-	query.Set("X-Amz-SignedHeaders", "host")
-	signed.RawQuery = canonicalQuery(query.Encode())
-	request := &http.Request{Method: method, URL: &signed, Host: signed.Host}
-	canonical := sha256.Sum256([]byte(canonicalRequest(request, s3Service, []string{"host"}, unsignedPayload)))
-	signer := chunkSigner{key: deriveKey(key.SecretAccessKey, s), at: now.Format(timeFormat), scope: s.String()}
-	signature := signer.sign(algorithm, hex.EncodeToString(canonical[:]))
-	signed.RawQuery += "&X-Amz-Signature=" + hex.EncodeToString(signature[:])
-	return signed.String(), nil
 }
