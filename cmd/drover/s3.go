@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -103,7 +102,7 @@ func (s *server) newArtifacts(ctx context.Context) (*artifacts.Store, error) {
 		cfg.Endpoint, cfg.Aliases = s.endpoints.devices(), s.endpoints.aliases()
 		cfg.Region = s.cfg.Region
 		cfg.Credentials = credentials.NewStaticCredentialsProvider(s.key.AccessKeyID, s.key.SecretAccessKey, "")
-		if host, _ := splitURL(cfg.Endpoint); cfg.Public == "" && net.ParseIP(host).IsUnspecified() {
+		if _, host, _ := splitURL(cfg.Endpoint); cfg.Public == "" && net.ParseIP(host).IsUnspecified() {
 			s.log.Warn("devices cannot fetch files from this address: say --s3-public-url", "url", cfg.Endpoint)
 		}
 		return artifacts.New(cfg)
@@ -162,23 +161,21 @@ func (e endpoints) aliases() (urls []string) {
 			continue
 		}
 		urls = append(urls, u)
-		host, port := splitURL(u)
-		ip := net.ParseIP(host)
-		if ip.IsLoopback() || ip.IsUnspecified() {
+		scheme, host, port := splitURL(u)
+		if ip := net.ParseIP(host); ip.IsLoopback() || ip.IsUnspecified() {
 			for _, name := range []string{"localhost", "127.0.0.1"} {
-				urls = append(urls, (&url.URL{Scheme: "http", Host: net.JoinHostPort(name, port)}).String())
+				urls = append(urls, scheme+"://"+net.JoinHostPort(name, port))
 			}
 		}
 	}
 	return urls
 }
 
-// splitURL returns the host and the port of a URL of ours.
-func splitURL(u string) (host, port string) {
-	_, addr, _ := cutURL(u)
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr, ""
+// splitURL takes a URL of ours apart, which always has a port.
+func splitURL(u string) (scheme, host, port string) {
+	scheme, addr, _ := cutURL(u)
+	if host, port, err := net.SplitHostPort(addr); err == nil {
+		return scheme, host, port
 	}
-	return host, port
+	return scheme, addr, ""
 }

@@ -84,6 +84,7 @@ func TestFetch(t *testing.T) {
 					return
 				}
 			}
+		case "/docs/empty":
 		case "/docs/forbidden":
 			w.WriteHeader(http.StatusForbidden)
 		case "/docs/broken":
@@ -118,6 +119,7 @@ func TestFetch(t *testing.T) {
 		"s3://docs/forbidden":            "the store forbids this server to read docs/forbidden",
 		"s3://docs/large":                "it has more than 32768 bytes",
 		"s3://docs/endless":              "it has more than 32768 bytes",
+		"s3://docs/empty":                "it is empty",
 		"s3://docs/broken":               "the store answers 500 Internal Server Error",
 		"s3://docs/cut":                  "the store broke off",
 		"s3://docs/moved":                "the store redirects, which is not followed",

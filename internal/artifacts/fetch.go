@@ -36,6 +36,9 @@ func (s *Store) Fetch(ctx context.Context, source string) (string, error) {
 	if len(text) > iot.MaxDocument {
 		return "", iot.Errorf(iot.InvalidRequest, "The document source %s cannot be read: it has more than %d bytes", source, iot.MaxDocument)
 	}
+	if len(text) == 0 { // which would mean that none was named
+		return "", iot.Errorf(iot.InvalidRequest, "The document source %s cannot be read: it is empty", source)
+	}
 	return string(text), nil
 }
 
@@ -87,6 +90,9 @@ func (s *Store) reason(o iot.Object, err error) string {
 	}
 	if refused, ok := errors.AsType[*addressError](err); ok {
 		return refused.Error()
+	}
+	if failed, ok := errors.AsType[*net.DNSError](err); ok && failed.IsNotFound {
+		return "there is no host " + failed.Name
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return "the store does not answer in time"
