@@ -182,6 +182,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
 		Objects: files.objects,
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
+		Settled: func() <-chan struct{} { return s.broker.Settled() },
 	})
 	if err != nil {
 		return err
@@ -191,7 +192,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		Engine: s.engine, Signer: files.signer, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
 	handler := &brokerHandler{handler: devices}
-	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
+	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log, Store: brokerStore{s.store}}); err != nil {
 		return err
 	}
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{

@@ -81,8 +81,8 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.id) }
 //
 // QoS 0 goes to this connection or nowhere. QoS 1 goes to the client's session:
 // if the connection has ended and the session is persistent, it is kept for the
-// client's return, but not beyond the end of the process. Returns ErrOffline, ErrQueueFull or ErrTooLarge if the
-// message is lost.
+// client's return, but not beyond the end of the process. Returns ErrOffline,
+// ErrQueueFull or ErrTooLarge if the message is lost.
 func (c *Client) Deliver(m Message) error {
 	e := c.broker.copiesOf(&m, false, nil)
 	return c.session.deliver(e, min(m.QoS, 1), false, c)
@@ -510,7 +510,7 @@ func (c *Client) subscribe(f frame) error {
 		}
 	}
 	if len(granted) > 0 {
-		c.session.durable()
+		c.durable()
 	}
 	if err := c.answer(encodeAcks(typeSuback, c.version, id, codes)); err != nil {
 		return err
@@ -531,6 +531,16 @@ func (c *Client) subscribe(f frame) error {
 	return nil
 }
 
+// durable returns when the session's subscriptions are safe, if they are to be.
+func (c *Client) durable() {
+	if c.session.key == 0 || c.broker.keeper.store == nil {
+		return
+	}
+	c.flush() // what others send does not wait
+	c.broker.keeper.sync(c.broker.closed)
+	c.hold()
+}
+
 func (c *Client) unsubscribe(f frame) error {
 	id, filters, err := decodeUnsubscribe(f, c.version)
 	if err != nil {
@@ -539,7 +549,7 @@ func (c *Client) unsubscribe(f frame) error {
 	for _, filter := range filters {
 		c.session.unsubscribe(filter)
 	}
-	c.session.durable()
+	c.durable()
 	if err := c.answer(encodeAcks(typeUnsuback, c.version, id, make([]byte, len(filters)))); err != nil {
 		return err
 	}

@@ -77,7 +77,8 @@ type parcel struct {
 // entry is a parcel's place in one queue.
 type entry struct {
 	parcel *parcel
-	EntryKey
+	seq    int64
+	owner  int64
 	until  time.Time
 	retain bool
 	state  entryState // under the keeper's lock
@@ -146,7 +147,7 @@ func (k *keeper) add(p *parcel, owner int64, retain bool, until time.Time, sent 
 		return nil
 	}
 	k.last++
-	e := &entry{parcel: p, EntryKey: EntryKey{owner, k.last}, until: until, retain: retain}
+	e := &entry{parcel: p, seq: k.last, owner: owner, until: until, retain: retain}
 	k.entries++
 	k.bytes += size
 	p.bytes += size
@@ -180,10 +181,10 @@ func (k *keeper) drop(e *entry) {
 		done = k.settle(e.parcel)
 	case entryWriting:
 		done = k.settle(e.parcel)
-		k.next.EndedEntries = append(k.next.EndedEntries, e.EntryKey)
+		k.next.EndedEntries = append(k.next.EndedEntries, e.seq)
 	case entryStored:
 		if k.store != nil {
-			k.next.EndedEntries = append(k.next.EndedEntries, e.EntryKey)
+			k.next.EndedEntries = append(k.next.EndedEntries, e.seq)
 		}
 	case entryEnded:
 		k.mu.Unlock()
@@ -408,14 +409,14 @@ func (k *keeper) write(entries []*entry, e *entry) []*entry {
 		return entries
 	}
 	e.state = entryWriting
-	if e.Owner != 0 {
+	if e.owner != 0 {
 		p := e.parcel
 		if !p.stored {
 			k.last++
 			p.key, p.stored = k.last, true
 			k.next.Messages = append(k.next.Messages, StoredMessage{p.key, *p.message})
 		}
-		k.next.Entries = append(k.next.Entries, StoredEntry{e.EntryKey, p.key, e.retain, e.until})
+		k.next.Entries = append(k.next.Entries, StoredEntry{e.seq, e.owner, p.key, e.retain, e.until})
 	}
 	return append(entries, e)
 }

@@ -491,13 +491,6 @@ func (s *session) subscribe(filter string, o options, limit int) (existed, ok bo
 	return i >= 0, true
 }
 
-// durable returns when the session's subscriptions are safe, if they are to be.
-func (s *session) durable() {
-	if s.key != 0 {
-		s.broker.keeper.sync(s.broker.closed)
-	}
-}
-
 // keptFor returns how long the session outlives its connection.
 func (s *session) keptFor() time.Duration {
 	s.mu.Lock()

@@ -156,12 +156,12 @@ func (b *Broker) restore(ctx context.Context) error {
 		k.last = max(k.last, v.Seq)
 		p := parcels[v.Message]
 		if p == nil || owners[v.Owner] == nil {
-			k.next.EndedEntries = append(k.next.EndedEntries, v.EntryKey)
+			k.next.EndedEntries = append(k.next.EndedEntries, v.Seq)
 			continue
 		}
 		p.refs++
 		k.entries++
-		e := &entry{parcel: p, EntryKey: v.EntryKey, until: v.Until, retain: v.Retain, state: entryStored}
+		e := &entry{parcel: p, seq: v.Seq, owner: v.Owner, until: v.Until, retain: v.Retain, state: entryStored}
 		owners[v.Owner](outgoing{message: p.message, entry: e, until: v.Until, retain: v.Retain})
 	}
 	for _, p := range parcels {

@@ -10,8 +10,7 @@ import (
 // Keys and sequence numbers are the broker's, greater than zero, and never used
 // twice.
 type Store interface {
-	// Load returns everything that is kept: entries by owner and sequence number,
-	// the rest in any order.
+	// Load returns everything that is kept: entries by Seq, the rest in any order.
 	Load(ctx context.Context) (*Kept, error)
 	// Save makes all the changes, or none if it fails, and returns when they are
 	// durable. It is called by one goroutine at a time.
@@ -33,7 +32,7 @@ type Kept struct {
 type Changes struct {
 	EndedSessions []int64
 	EndedGroups   []int64
-	EndedEntries  []EntryKey
+	EndedEntries  []int64 // Seq
 	EndedMessages []int64
 	EndedRetained []string
 	EndedWills    []int64
@@ -76,13 +75,11 @@ type StoredMessage struct {
 	Message Message
 }
 
-// EntryKey is the place of a message in the queue of a session or a group.
-type EntryKey struct{ Owner, Seq int64 }
-
 // StoredEntry is a message in the queue of a session or a group.
 type StoredEntry struct {
-	EntryKey
-	Message int64
+	Seq     int64 // queues are in its order; no two entries have the same
+	Owner   int64 // key of the session or group
+	Message int64 // key
 	Retain  bool
 	Until   time.Time // when it is dropped; zero: never
 }

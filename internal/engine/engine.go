@@ -22,6 +22,10 @@ type Config struct {
 	// Publish hands records on to whoever is connected, in the order of the commits. It is
 	// called from one goroutine at a time.
 	Publish func([]iot.Record)
+	// Settled returns a channel that is closed when all that has been published so far is
+	// safe with those who are to have it; only then is it noted as published, and not
+	// published again after a crash. Default: at once.
+	Settled func() <-chan struct{}
 	Now     func() time.Time // default time.Now
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -54,6 +58,7 @@ type Engine struct {
 	clock   func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	settled func() <-chan struct{}
 
 	chunk     int
 	poll      time.Duration
@@ -77,6 +82,11 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Publish == nil {
 		cfg.Publish = func([]iot.Record) {}
 	}
+	if cfg.Settled == nil {
+		closed := make(chan struct{})
+		close(closed)
+		cfg.Settled = func() <-chan struct{} { return closed }
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -89,6 +99,7 @@ func New(cfg Config) (*Engine, error) {
 		clock:     cfg.Now,
 		log:       cfg.Logger,
 		metrics:   newMetrics(cfg.Metrics),
+		settled:   cfg.Settled,
 		chunk:     cmp.Or(cfg.ChunkSize, 2000),
 		poll:      cmp.Or(cfg.Poll, time.Second),
 		wake:      make(chan struct{}, 1),

@@ -55,6 +55,7 @@ type Reader interface {
 	GroupReader
 	TagReader
 	JournalReader
+	MQTTReader
 }
 
 // Tx is what a transaction can read and change.
@@ -69,6 +70,7 @@ type Tx interface {
 	GroupWriter
 	TagWriter
 	JournalWriter
+	MQTTWriter
 
 	// Sequence takes n numbers that have never been taken before and returns the first;
 	// later transactions get higher ones.

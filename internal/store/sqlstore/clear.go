@@ -12,7 +12,8 @@ import (
 // again, not even after a Clear.
 var cleared = []string{
 	"things", "thing_types", "thing_groups", "members", "jobs", "job_documents", "job_targets", "job_counts",
-	"executions", "queues", "journal", "tags", "settings", "templates", "downloads", "download_devices",
+	"executions", "queues", "journal", "tags", "settings", "templates",
+	"mqtt_sessions", "mqtt_groups", "mqtt_messages", "mqtt_entries", "mqtt_retained", "mqtt_wills", "downloads", "download_devices",
 }
 
 // Clear forgets everything that users have stored, in one transaction. records are appended

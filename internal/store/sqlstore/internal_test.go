@@ -113,6 +113,7 @@ func fine(query, step string) bool {
 			query == descendants && (step == "SCAN b" || step == "SCAN below") || // what has been found so far
 			query == groups || // in the order of the index, with a limit
 			query == countTemplates || // a hundred at most
+			strings.HasPrefix(step, "SCAN mqtt_") && !strings.Contains(query, "WHERE") || // the broker's start reads it all
 			strings.Contains(step, "jobs_by_due") || // the first of the index
 			strings.Contains(step, "ghosts_by_name") // is there any?
 	case strings.Contains(step, "TEMP B-TREE"):

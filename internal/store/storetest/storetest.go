@@ -33,6 +33,7 @@ func Run(t *testing.T, open Open) {
 		{"Things", things},
 		{"Groups", groups},
 		{"Tags", tags},
+		{"MQTT", mqtt},
 	} {
 		t.Run(area.name, func(t *testing.T) {
 			for _, c := range area.cases {
