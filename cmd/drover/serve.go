@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -84,6 +85,7 @@ type server struct {
 
 	objects     *objects.Server // nil: none
 	objectStore *objects.Store
+	objectLock  io.Closer // nil if the lock of the store is enough
 
 	temporary   string // folder that goes with the server, "" for none
 	listeners   []net.Listener
@@ -126,11 +128,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		return nil, err
 	}
 	if cfg.Objects {
-		dir := cmp.Or(cfg.ObjectDir, filepath.Join(cfg.Data, "objects"))
-		if cfg.Test {
-			dir = filepath.Join(folder, "objects")
-		}
-		if s.objectStore, err = objects.OpenStore(dir, time.Now); err != nil {
+		if err := s.openObjects(folder); err != nil {
 			return nil, err
 		}
 	}
@@ -162,6 +160,23 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	log.Info("ready", "http", s.endpoints.HTTP, "https", s.endpoints.HTTPS, "mqtt", s.endpoints.MQTT, "mqtts", s.endpoints.MQTTS,
 		"data", cfg.Data, "account", cfg.Account, "region", cfg.Region, "version", version())
 	return s, nil
+}
+
+// openObjects opens the folder of the objects: in the given one, unless there is another for them.
+func (s *server) openObjects(folder string) (err error) {
+	dir := filepath.Join(folder, "objects")
+	if s.cfg.ObjectDir != "" && !s.cfg.Test {
+		dir = s.cfg.ObjectDir
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("--objects-dir: %w", err)
+		}
+		// The lock of the store does not reach there.
+		if s.objectLock, err = sqlstore.Lock(dir); err != nil {
+			return fmt.Errorf("--objects-dir: %w", err)
+		}
+	}
+	s.objectStore, err = objects.OpenStore(dir, time.Now)
+	return err
 }
 
 // assemble ties the parts together: transport never sees storage.
@@ -383,6 +398,9 @@ func (s *server) stop() error {
 			errs = append(errs, err)
 		}
 		errs = append(errs, s.store.Close())
+	}
+	if s.objectLock != nil {
+		errs = append(errs, s.objectLock.Close())
 	}
 	if s.temporary != "" {
 		errs = append(errs, os.RemoveAll(s.temporary))

@@ -263,7 +263,7 @@ func (c *call) sendSome(o *Object, n int64, d *download) (int64, error) {
 	if err := d.wait(c.r.Context(), n); err != nil {
 		return 0, err
 	}
-	if err := c.transfer.patience(http.NewResponseController(c.w)); err != nil {
+	if err := c.transfer.extend(http.NewResponseController(c.w).SetWriteDeadline); err != nil {
 		return 0, err
 	}
 	// A file behind one LimitedReader, to the ResponseWriter itself: the kernel sends it.

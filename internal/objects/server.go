@@ -46,7 +46,7 @@ func New(cfg Config) *Server {
 	m := newMetrics(cfg.Metrics)
 	return &Server{
 		store: cfg.Store, verify: cfg.Verify, region: cfg.Region, log: cfg.Logger, metrics: m,
-		traffic: newTraffic(cfg.Limits, m), tally: newTally(cfg.Recorder, cfg.Logger),
+		transfer: transfers{patience: progressTime}, traffic: newTraffic(cfg.Limits, m), tally: newTally(cfg.Recorder, cfg.Logger),
 	}
 }
 
@@ -82,12 +82,22 @@ type call struct {
 	bucket, key string
 }
 
-// Target finds bucket and key of a request: in the path, or the bucket in the host if that
-// is BUCKET.s3.… or BUCKET.localhost.
-func Target(r *http.Request) (bucket, key string) {
+// target finds bucket and key of a request: in the path, or the bucket in the host if that
+// is BUCKET.s3.… or BUCKET.localhost. A host of the latter kind may also be a name of this
+// machine; it is a bucket if there is one of that name, or somebody makes one.
+func (s *Server) target(r *http.Request) (bucket, key string) {
 	path := strings.TrimPrefix(r.URL.Path, "/")
-	if bucket, ok := hostBucket(r.Host); ok {
-		return bucket, path
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if i := strings.LastIndex(host, ".s3."); i >= 0 {
+		return host[:i], path
+	}
+	if bucket, ok := strings.CutSuffix(host, ".localhost"); ok && bucket != "s3" {
+		if _, err := s.store.Bucket(bucket); err == nil || path == "" && r.Method == http.MethodPut {
+			return bucket, path
+		}
 	}
 	bucket, key, _ = strings.Cut(path, "/")
 	return bucket, key
@@ -98,23 +108,12 @@ func IsHost(host string) bool {
 	return strings.HasPrefix(host, "s3.") || strings.Contains(host, ".s3.")
 }
 
-func hostBucket(host string) (bucket string, ok bool) {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if i := strings.LastIndex(host, ".s3."); i >= 0 {
-		return host[:i], true
-	}
-	bucket, ok = strings.CutSuffix(host, ".localhost")
-	return bucket, ok && bucket != "s3"
-}
-
 // ServeHTTP answers a request for S3.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amz-Request-Id", strings.ToUpper(newID()[:16]))
 	began := time.Now()
 	c := &call{Server: s, w: w, r: r}
-	c.bucket, c.key = Target(r)
+	c.bucket, c.key = s.target(r)
 	op, err := c.serve()
 	if err == nil {
 		s.metrics.answered(op, "", began)

@@ -22,6 +22,8 @@ const (
 
 // transfers are the connections that are in use, so that they can be ended.
 type transfers struct {
+	patience time.Duration // how long one may take for the next bytes
+
 	mu       sync.Mutex
 	active   map[*http.ResponseController]bool
 	stopping bool
@@ -59,18 +61,14 @@ func (t *transfers) cut() {
 	}
 }
 
-// patience gives a write its time.
-func (t *transfers) patience(control *http.ResponseController) error {
-	return t.deadline(control.SetWriteDeadline)
-}
-
-func (t *transfers) deadline(set func(time.Time) error) error {
+// extend gives a reader or a writer its time.
+func (t *transfers) extend(set func(time.Time) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.stopping {
 		return net.ErrClosed
 	}
-	return set(time.Now().Add(progressTime))
+	return set(time.Now().Add(t.patience))
 }
 
 // patientBody is a body that may take as long as it makes progress.
@@ -83,7 +81,7 @@ type patientBody struct {
 
 func (b *patientBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		if err := b.transfers.deadline(b.control.SetReadDeadline); err != nil {
+		if err := b.transfers.extend(b.control.SetReadDeadline); err != nil {
 			return 0, err
 		}
 		b.left = progress
