@@ -114,6 +114,8 @@ func New(cfg Config) (*Store, error) {
 	s.client = s3.New(s3.Options{
 		Region: cfg.Region, Credentials: cfg.Credentials, HTTPClient: s.httpClient(), UsePathStyle: s.endpoint != nil && !cfg.VirtualHosts,
 		Retryer: aws.NopRetryer{}, // who waits for the answer can ask again
+		// Otherwise it complains on standard error of every object that has no checksum.
+		DisableLogOutputChecksumValidationSkipped: true,
 	}, func(o *s3.Options) {
 		if s.endpoint != nil {
 			o.BaseEndpoint = aws.String(s.endpoint.String())

@@ -295,7 +295,7 @@ func (d Delivery) Render(presign func(ObjectURL) (string, error)) (string, error
 		}
 		// It becomes part of a JSON string; no URL needs escapes there.
 		if strings.ContainsFunc(u, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
-			return "", fmt.Errorf("presign %s/%s: not a URL: %q", o.Bucket, o.Key, u)
+			return "", fmt.Errorf("presign %s/%s: what came is not a URL", o.Bucket, o.Key)
 		}
 		b.WriteString(text[at:l.from])
 		b.WriteString(u)
