@@ -178,9 +178,12 @@ func TestDocumentSourceErrors(t *testing.T) {
 			"wrong query":       {"s3://" + d.bucket + "/list.json?x=y", "versionId"},
 			"version not there": {"s3://" + d.bucket + "/list.json?versionId=00000000000000000000000000", ""},
 		} {
-			if message := d.refused(d.createFails(withSource(test.source)), "InvalidRequestException", 400); !strings.Contains(message, test.want) {
-				t.Errorf("%s: %s", name, message)
-			}
+			t.Run(name, func(t *testing.T) {
+				f := &fleet{t: t, server: d.server, api: d.api, ctx: d.ctx, prefix: d.prefix}
+				if message := f.refused(f.createFails(withSource(test.source)), "InvalidRequestException", 400); !strings.Contains(message, test.want) {
+					t.Error(message)
+				}
+			})
 		}
 	})
 }
@@ -388,14 +391,17 @@ func TestPlaceholderErrors(t *testing.T) {
 		"unknown placeholder":                       {"${aws:iot:secret:x}", "There is no placeholder"},
 		"host that is neither S3 nor the own store": {"${aws:iot:s3-presigned-url:https://evil.example/bucket/k}", "neither a host of Amazon S3"},
 	} {
-		document := `{"v":"` + test.value + `"}`
-		if message := f.refused(f.createFails(withDocument(document)), "InvalidRequestException", 400); !strings.Contains(message, test.want) {
-			t.Errorf("%s: %s", name, message)
-		}
-		_, err := f.api.CreateJobTemplate(f.ctx, &iot.CreateJobTemplateInput{JobTemplateId: aws.String(f.name("bad")), Description: aws.String("d"), Document: &document})
-		if message := f.refused(err, "InvalidRequestException", 400); !strings.Contains(message, test.want) {
-			t.Errorf("%s, in a template: %s", name, message)
-		}
+		t.Run(name, func(t *testing.T) {
+			f := &fleet{t: t, server: f.server, api: f.api, ctx: f.ctx, prefix: f.prefix}
+			document := `{"v":"` + test.value + `"}`
+			if message := f.refused(f.createFails(withDocument(document)), "InvalidRequestException", 400); !strings.Contains(message, test.want) {
+				t.Error(message)
+			}
+			_, err := f.api.CreateJobTemplate(f.ctx, &iot.CreateJobTemplateInput{JobTemplateId: aws.String(f.name("bad")), Description: aws.String("d"), Document: &document})
+			if message := f.refused(err, "InvalidRequestException", 400); !strings.Contains(message, test.want) {
+				t.Errorf("in a template: %s", message)
+			}
+		})
 	}
 }
 

@@ -82,8 +82,10 @@ func TestPlaceholderErrors(t *testing.T) {
 		{"eleven placeholders", strings.Repeat(`${aws:iot:s3-presigned-url:https://s3.amazonaws.com/bucket/k}`, 11), "The job document has more than 10 placeholders"},
 		{"ten", strings.Repeat(`${aws:iot:s3-presigned-url:https://s3.amazonaws.com/bucket/k}`, 10), ""},
 	} {
-		_, err := ParseDocument(`{"v":"`+test.value+`"}`, testStore)
-		checkError(t, test.name, err, test.want)
+		t.Run(test.name, func(t *testing.T) {
+			_, err := ParseDocument(`{"v":"`+test.value+`"}`, testStore)
+			checkError(t, test.name, err, test.want)
+		})
 	}
 	_, err := ParseDocument(`{"v":"${aws:iot:s3-presigned-url-upload}"}`, ObjectStore{Hosts: []string{"s3.amazonaws.com"}})
 	checkError(t, "nowhere to upload to", err, "The upload ${aws:iot:s3-presigned-url-upload:} names no bucket, and this server has none for uploads")
