@@ -65,6 +65,7 @@ var modules = map[string]struct {
 	"github.com/eclipse/paho.mqtt.golang":      {imports: "internal/fleetsim", tests: anything},
 	"github.com/goccy/go-yaml":                 {imports: "cmd/drover"},
 	"github.com/google/uuid":                   {imports: anything},
+	"github.com/gorilla/websocket":             {imports: "internal/broker internal/fleetsim"},
 	"github.com/prometheus/client_golang":      {imports: anything},
 	"github.com/schollz/progressbar/v3":        {imports: "cmd/drover internal/fleetsim"},
 	"golang.org/x/sync":                        {imports: anything},

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Config says how a broker behaves. The zero value of a field, except Handler,
@@ -61,9 +63,9 @@ type Config struct {
 	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included; default 10 s
 	PacketTimeout  time.Duration // from the first byte of a packet to its last; default 1 min
 
-	// AcceptRate is how many connections a second each listener takes, so that a fleet that
-	// comes back at once does not starve the devices that are there. The others wait in the
-	// listener's backlog. Default 500; negative: as many as come.
+	// AcceptRate is how many connections a second each listener takes, and ServeWebSocket,
+	// so that a fleet that comes back at once does not starve the devices that are there. The
+	// others wait in the listener's backlog. Default 500; negative: as many as come.
 	AcceptRate int
 
 	Now func() time.Time // default time.Now; for expiries and ConnectedAt, not for timers
@@ -190,6 +192,8 @@ type Broker struct {
 	stats  counters
 	wheel  *wheel
 
+	handshakes *rate.Limiter // of WebSockets
+
 	connections sync.WaitGroup // goroutines of connections, and the wheel's
 	closed      chan struct{}  // closed by Close
 
@@ -257,18 +261,19 @@ func New(cfg Config) (*Broker, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg:       cfg,
-		log:       cfg.Logger,
-		wheel:     newWheel(),
-		index:     newIndex(),
-		keeper:    newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
-		closed:    make(chan struct{}),
-		listeners: map[net.Listener]struct{}{},
-		sockets:   map[*Client]struct{}{},
-		clients:   map[string]*Client{},
-		sessions:  map[string]*session{},
-		wills:     map[string]*will{},
-		retained:  map[string]retained{},
+		cfg:        cfg,
+		log:        cfg.Logger,
+		wheel:      newWheel(),
+		handshakes: newPace(cfg.AcceptRate),
+		index:      newIndex(),
+		keeper:     newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
+		closed:     make(chan struct{}),
+		listeners:  map[net.Listener]struct{}{},
+		sockets:    map[*Client]struct{}{},
+		clients:    map[string]*Client{},
+		sessions:   map[string]*session{},
+		wills:      map[string]*will{},
+		retained:   map[string]retained{},
 	}
 	if cfg.Store != nil {
 		if err := b.restore(context.Background()); err != nil {

@@ -327,6 +327,9 @@ func (c *Client) fail(err error) {
 	case errors.As(err, &fault):
 		c.broker.log.Debug("client misbehaved", "client", c.id, "addr", c.RemoteAddr(), "err", err)
 		c.end(fault.reason, fault.code)
+	case errors.Is(err, errHungUp):
+		c.will = nil
+		c.end(ClientInitiated, codeSuccess)
 	case errors.Is(err, errGoodbye):
 		c.end(ClientInitiated, codeSuccess)
 	case isTimeout(err): // or woken up by end, whose reason counts

@@ -28,10 +28,7 @@ func (b *Broker) Serve(l net.Listener) error {
 			b.log.Warn("listener did not close", "addr", l.Addr(), "err", err)
 		}
 	}()
-	pace := rate.NewLimiter(rate.Inf, 0)
-	if n := b.cfg.AcceptRate; n > 0 {
-		pace = rate.NewLimiter(rate.Limit(n), 1+n/10)
-	}
+	pace := newPace(b.cfg.AcceptRate)
 	const shortest = 5 * time.Millisecond
 	wait := shortest
 	for {
@@ -55,6 +52,14 @@ func (b *Broker) Serve(l net.Listener) error {
 			wait = min(2*wait, time.Second)
 		}
 	}
+}
+
+// newPace lets n connections a second through, all if n is negative.
+func newPace(n int) *rate.Limiter {
+	if n < 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(n), 1+n/10)
 }
 
 // pause waits; it returns false at once when the broker is closed.
