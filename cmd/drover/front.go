@@ -24,6 +24,7 @@ type front struct {
 	bulk, downloads    http.Handler
 	test               http.Handler // nil unless in test mode
 	objects            http.Handler // nil if there is no object store here
+	mqtt               http.Handler // devices that speak MQTT over WebSocket
 	verify, verifyBulk *auth.Verifier
 	metrics            prometheus.Gatherer
 	ping               func(context.Context) error
@@ -32,6 +33,10 @@ type front struct {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == webSocketPath && r.Header.Get("Upgrade") != "" {
+		f.mqtt.ServeHTTP(w, r)
+		return
+	}
 	// Who signs for S3 means S3, whatever the path: any may be that of an object.
 	if auth.IsS3(r) {
 		f.s3(w, r)

@@ -224,6 +224,7 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
+	s.front.mqtt = onLoopback(s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
 		s.objects = objects.New(objects.Config{
 			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Logger: s.log, Metrics: metrics,

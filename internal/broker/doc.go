@@ -1,5 +1,5 @@
 // Package broker is an MQTT server for devices: MQTT 3.1.1 and 5 over any
-// net.Listener. It keeps sessions and subscriptions, delivers messages, and
+// net.Listener, any net.Conn, and WebSocket. It keeps sessions and subscriptions, delivers messages, and
 // asks its owner, a Handler, who may do what. It knows no job.
 //
 // # The life of a connection

@@ -83,14 +83,14 @@ func (c *clientSide) Read(p []byte) (int, error) {
 }
 
 // However the stream is cut into messages, and messages into frames, it is the same.
-func TestWebSocketTakesAnyCut(t *testing.T) {
+func TestB256WebSocketTakesAnyCut(t *testing.T) {
 	_, o, url := serveWeb(t, Config{AcceptRate: -1}, nil)
 	rapid.Check(t, func(rt *rapid.T) {
 		ws, _, err := (&websocket.Dialer{Subprotocols: []string{"mqtt"}, WriteBufferSize: rapid.IntRange(20, 300).Draw(rt, "frame")}).Dial(url, nil)
 		if err != nil {
 			rt.Fatal(err)
 		}
-		defer ws.Close()
+		defer func() { _ = ws.Close() }()
 		if err := ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			rt.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestWebSocketTakesAnyCut(t *testing.T) {
 }
 
 // A close frame is a farewell, a connection that breaks is not (spec §3.3).
-func TestWebSocketEnds(t *testing.T) {
+func TestB063B255WebSocketEnds(t *testing.T) {
 	t.Parallel()
 	will := &Message{Topic: "will", Payload: []byte("gone")}
 	for name, c := range map[string]struct {
@@ -202,7 +202,7 @@ func TestWebSocketPing(t *testing.T) {
 	}
 }
 
-func TestWebSocketHandshake(t *testing.T) {
+func TestB254WebSocketHandshake(t *testing.T) {
 	t.Parallel()
 	_, _, url := serveWeb(t, Config{}, nil)
 	for name, c := range map[string]struct {
@@ -219,6 +219,7 @@ func TestWebSocketHandshake(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, answer, err)
 		}
 	}
+	webWire(t, url, 4) // wants the subprotocol back
 	answer, err := http.Get("http" + strings.TrimPrefix(url, "ws"))
 	if err != nil {
 		t.Fatal(err)
