@@ -55,7 +55,7 @@ type Config struct {
 	MaxQueued      int
 	MaxQueuedBytes int
 	QueueAge       time.Duration // a message that waits is dropped after this; default 7 days
-	MaxSessions    int           // persistent ones; more are refused with their CONNECTs; default 1,000,000
+	MaxSessions    int           // with more than that, CONNECTs that want another persistent one are refused; default 1,000,000
 
 	SessionExpiry  time.Duration // of a persistent session after its connection, also the most an MQTT 5 client gets; default 1 h
 	MinKeepAlive   time.Duration // default 30 s; whole seconds
@@ -298,6 +298,9 @@ func (b *Broker) Publish(m Message) {
 // acknowledged by the client, or in the Store.
 func (b *Broker) Settled() <-chan struct{} { return b.keeper.settled() }
 
+// matches are lists that subscribers of a topic are gathered in.
+var matches = sync.Pool{New: func() any { return new([]subscriber) }}
+
 // publish delivers a message to its subscribers. from is the client id that
 // published it, for the subscriptions that do not want their own; empty if it
 // was the server. It reports false, and has not delivered it, if the message is
@@ -305,8 +308,13 @@ func (b *Broker) Settled() <-chan struct{} { return b.keeper.settled() }
 // message is safe wherever it has to be: before publish returns, or later, from
 // another goroutine; it must not block.
 func (b *Broker) publish(m Message, from string, done func()) bool {
-	var few [8]subscriber
-	subs, groups := b.index.match(m.Topic, few[:])
+	buf := matches.Get().(*[]subscriber)
+	subs, groups := b.index.match(m.Topic, *buf)
+	defer func() {
+		clear(subs)
+		*buf = subs
+		matches.Put(buf)
+	}()
 	if len(subs)+len(groups) == 0 && !m.Retain {
 		call(done)
 		return true

@@ -65,8 +65,8 @@ func (x *index) isEmpty() bool {
 	return held == 0 && x.wild.below.empty()
 }
 
-// matches is the rule, one filter at a time.
-func matches(filter, topic string) bool {
+// rule says it for one filter at a time.
+func rule(filter, topic string) bool {
 	if topic[0] == '$' && (filter[0] == '+' || filter[0] == '#') {
 		return false
 	}
@@ -110,7 +110,7 @@ func TestIndexAgreesWithTheRule(t *testing.T) {
 			for s, filters := range model {
 				count += len(filters)
 				for f, o := range filters {
-					if !matches(f, name) {
+					if !rule(f, name) {
 						continue
 					}
 					have, twice := want[s]
@@ -168,7 +168,7 @@ func FuzzFilter(f *testing.F) {
 		}
 		x, s := newIndex(), &session{}
 		x.add(filter, s, options{})
-		if got, want := x.has(topic), matches(filter, topic); got != want {
+		if got, want := x.has(topic), rule(filter, topic); got != want {
 			t.Errorf("filter %q, topic %q: %v, want %v", filter, topic, got, want)
 		}
 		x.remove(filter, s)
@@ -176,6 +176,45 @@ func FuzzFilter(f *testing.F) {
 			t.Errorf("filter %q left something behind", filter)
 		}
 	})
+}
+
+// fleetIndex holds the subscriptions of a fleet: four topics and a wildcard a device, and
+// one topic that all share.
+func fleetIndex(b *testing.B, devices int) *index {
+	x := newIndex()
+	for i := range devices {
+		s := &session{}
+		base := fmt.Sprintf("$aws/things/t%d/jobs/", i)
+		for _, filter := range []string{base + "notify", base + "notify-next", base + "start-next/accepted", base + "+/get/accepted", "all"} {
+			x.add(filter, s, options{qos: 1})
+		}
+	}
+	if x.subscriptions() != 5*devices {
+		b.Fatal(x.subscriptions())
+	}
+	return x
+}
+
+func BenchmarkMatch(b *testing.B) {
+	x := fleetIndex(b, 15_000)
+	for name, topic := range map[string]string{
+		"one": "$aws/things/t77/jobs/notify", "wildcard": "$aws/things/t77/jobs/j/get/accepted", "nobody": "$aws/things/t77/jobs/x", "all": "all",
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var few [8]subscriber
+			for b.Loop() {
+				x.match(topic, few[:])
+			}
+		})
+	}
+}
+
+func BenchmarkSubscribe(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		fleetIndex(b, 15_000)
+	}
 }
 
 func BenchmarkPublishNobody(b *testing.B) {

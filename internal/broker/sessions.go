@@ -41,7 +41,7 @@ func (b *Broker) open(c *Client, clean bool, expiry time.Duration) (present bool
 		b.mu.Unlock()
 		return false, &protocolError{codeQuotaExceeded, Throttled, "too many sessions"}
 	}
-	c.session = &session{broker: b, id: c.id, version: c.version}
+	c.session = &session{broker: b, id: c.id, version: c.version, expiry: expiry}
 	if expiry > 0 {
 		c.session.key = b.keeper.key()
 	}
@@ -50,6 +50,7 @@ func (b *Broker) open(c *Client, clean bool, expiry time.Duration) (present bool
 	if old != nil {
 		old.finish()
 	}
+	c.session.save(time.Time{}) // no will without its session, whose end may be when it is due
 	// What the client is about to be told is gone must not come back.
 	if old != nil && old.key != 0 {
 		b.keeper.sync(b.closed)
