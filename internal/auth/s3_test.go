@@ -311,3 +311,21 @@ func FuzzChunks(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPresigned: nothing but what was signed is accepted.
+func FuzzPresigned(f *testing.F) {
+	const query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=" + testKey + "%2F20150830%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20150830T123600Z&X-Amz-Expires=600&X-Amz-SignedHeaders=host&X-Amz-Signature=" + emptyHash
+	f.Add("/b/k", query)
+	f.Add("/", strings.Replace(query, "600", "99999999999999999999", 1))
+	f.Add("", strings.Replace(query, "host", "host;x-amz-content-sha256", 1))
+	f.Add("/%", "X-Amz-Signature=&X-Amz-Date=%")
+	f.Fuzz(func(t *testing.T, path, query string) {
+		r := &http.Request{Method: "GET", URL: &url.URL{Path: path, RawQuery: query}, Host: "h", Header: http.Header{}}
+		IsS3(r)
+		_, err := s3Verifier(testTime).VerifyS3(r)
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Status < 400 || refused.Message == "" || len(refused.Message) > 1000 {
+			t.Errorf("%q: %v", query, err)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -44,6 +45,7 @@ func notImplemented(what string) *Error {
 // answerTo turns any error into what the client is told, and says whether it is our fault.
 func answerTo(err error) (answer *Error, ours bool) {
 	var refused *auth.Error
+	var network *net.OpError
 	switch {
 	case errors.As(err, &answer):
 		return answer, false
@@ -51,7 +53,9 @@ func answerTo(err error) (answer *Error, ours bool) {
 		return &Error{refused.Code, refused.Status, refused.Message}, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errorf("RequestTimeout", http.StatusBadRequest, "Your socket connection to the server was not read from or written to within the timeout period."), false
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, net.ErrClosed): // see transfers
+		return errorf("ServiceUnavailable", http.StatusServiceUnavailable, "The server stops. Please try again."), false
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
 		return errorf("IncompleteBody", http.StatusBadRequest, "You did not provide the number of bytes specified by the Content-Length HTTP header"), false
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return errorf("InsufficientStorage", http.StatusInsufficientStorage, "The server has no room left for objects."), true

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -178,6 +179,24 @@ func (c *call) getObject() error {
 		return nil
 	}
 	return c.send(o, part, status)
+}
+
+// getObjectTagging says that an object has no tags: none can be given. The AWS CLI asks before it copies.
+func (c *call) getObjectTagging() error {
+	o, err := c.store.Get(c.bucket, c.key, c.query.Get("versionId"))
+	if err != nil {
+		return err
+	}
+	if err := o.Close(); err != nil {
+		return err
+	}
+	if o.Deleted {
+		return errNoSuchKey
+	}
+	return c.answer(struct {
+		XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ Tagging"`
+		TagSet  struct{}
+	}{})
 }
 
 // span finds the part of the object that is asked for.

@@ -51,7 +51,7 @@ var operations = map[route]operation{
 	{'o', "PUT", "legal-hold"}:   {"PutObjectLegalHold", nil},
 	{'o', "GET", "retention"}:    {"GetObjectRetention", nil},
 	{'o', "PUT", "retention"}:    {"PutObjectRetention", nil},
-	{'o', "GET", "tagging"}:      {"GetObjectTagging", nil},
+	{'o', "GET", "tagging"}:      {"GetObjectTagging", (*call).getObjectTagging},
 	{'o', "PUT", "tagging"}:      {"PutObjectTagging", nil},
 	{'o', "DELETE", "tagging"}:   {"DeleteObjectTagging", nil},
 	{'o', "GET", "torrent"}:      {"GetObjectTorrent", nil},

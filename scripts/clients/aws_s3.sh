@@ -19,6 +19,12 @@ aws s3 cp --no-progress "s3://$BUCKET/pump/7.bin" down >/dev/null
 aws s3 ls --recursive "s3://$BUCKET" | grep -q " $SIZE pump/7.bin$" || fail 'the object is not listed'
 aws s3 ls "s3://$BUCKET" | grep -q 'PRE pump/' || fail 'the folder is not listed'
 
+# Within the store, in parts.
+head -c 20000000 up >part
+aws s3 cp --no-progress part "s3://$BUCKET/part" >/dev/null
+aws s3 cp --no-progress "s3://$BUCKET/part" "s3://$BUCKET/copy" >/dev/null
+[ "$(aws s3 cp "s3://$BUCKET/copy" - | sha256sum | cut -d' ' -f1)" = "$(sum part)" ] || fail 'a copy is another'
+
 # A PUT of one piece, and everything in a folder, of which only what is new is sent.
 mkdir -p tree/sub
 printf one >tree/a
