@@ -291,11 +291,15 @@ func TestS130PresignNeedsRole(t *testing.T) {
 		}
 	}
 	id := f.job("job", []string{f.thingARN(thing)}, withDocument(placeholder))
+	device := f.connect(thing)
+	if got := text(t, device.accepted(id+"/get", "{}"), "u"); !strings.Contains(got, "X-Amz-Expires=3600&") {
+		t.Errorf("before UpdateJob: %s", got)
+	}
 	_, err := f.api.UpdateJob(f.ctx, &iot.UpdateJobInput{JobId: &id, PresignedUrlConfig: &types.PresignedUrlConfig{ExpiresInSec: aws.Int64(60)}})
 	f.refused(err, "InvalidRequestException", 400)
 	_, err = f.api.UpdateJob(f.ctx, &iot.UpdateJobInput{JobId: &id, PresignedUrlConfig: &types.PresignedUrlConfig{RoleArn: aws.String(role), ExpiresInSec: aws.Int64(60)}})
 	f.must(err)
-	if got := text(t, f.connect(thing).accepted(id+"/get", "{}"), "u"); !strings.Contains(got, "X-Amz-Expires=60&") {
+	if got := text(t, device.accepted(id+"/get", "{}"), "u"); !strings.Contains(got, "X-Amz-Expires=60&") {
 		t.Errorf("after UpdateJob: %s", got)
 	}
 }

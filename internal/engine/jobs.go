@@ -293,8 +293,9 @@ func (e *Engine) UpdateJob(ctx context.Context, in iot.JobUpdate) error {
 }
 
 // reconfigure replaces the parts of a job's configuration that are given (spec §10.5).
-func (e *Engine) reconfigure(tx store.Reader, j *iot.Job, in iot.JobUpdate) error {
+func (e *Engine) reconfigure(tx store.Tx, j *iot.Job, in iot.JobUpdate) error {
 	if in.Presigned != nil {
+		tx.AfterCommit(func() { e.documents.drop(j.ID) })
 		doc, err := e.documents.get(tx, j.ID)
 		if err != nil {
 			return err
