@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
@@ -55,12 +56,15 @@ func TestClientMQTTjs(t *testing.T) {
 	onTransports(t, func(f *fleet, env []string) { f.run(node, "mqttjs.cjs", append(env, modules)...) })
 }
 
+// webSocket is the URL of MQTT over WebSocket.
+func (s *server) webSocket() string { return strings.Replace(s.http, "http", "ws", 1) + "/mqtt" }
+
 // onTransports runs a client over everything that carries MQTT, in either version, as a thing
 // that has a job, which it must carry out.
 func onTransports(t *testing.T, run func(f *fleet, env []string)) {
 	t.Helper()
 	s := sharedServer(t)
-	for scheme, url := range map[string]string{"tcp": s.mqtt} {
+	for scheme, url := range map[string]string{"tcp": s.mqtt, "ws": s.webSocket()} {
 		versions(t, func(t *testing.T, version int) {
 			t.Run(scheme, func(t *testing.T) {
 				f := newFleet(t)

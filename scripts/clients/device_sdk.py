@@ -127,7 +127,8 @@ heard = concurrent.futures.Future()
 
 
 def on_message(topic, payload):
-    if topic.endswith("/jobs/notify-next") and not heard.done():
+    # The notice before may come again: the SDK does not wait until it has acknowledged it.
+    if topic.endswith("/jobs/notify-next") and "execution" in json.loads(payload) and not heard.done():
         heard.set_result(json.loads(payload))
 
 

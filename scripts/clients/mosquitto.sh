@@ -49,14 +49,12 @@ for version in mqttv311 mqttv5; do
 	same "$version will" 'goodbye' "$(sub "${heir[@]}" -t "$topic/will" -C 1)"
 	sub -i "$me-heir" -t "$topic/will" -E
 
-	if [ "${DROVER_SHARED:-}" ]; then
-		# Nobody of the group is there: who returns first gets all.
-		group=(-i "$me-worker" -c -q 1 "${expiry[@]}" -t "\$share/workers/$topic/work")
-		sub "${group[@]}" -E
-		for n in 1 2; do pub -q 1 -t "$topic/work" -m "task $n"; done
-		same "$version shared subscription" $'task 1\ntask 2' "$(sub "${group[@]}" -C 2)"
-		sub -i "$me-worker" -t "$topic/work" -E
-	fi
+	# Nobody of the group is there: who returns first gets all.
+	group=(-i "$me-worker" -c -q 1 "${expiry[@]}" -t "\$share/workers/$topic/work")
+	sub "${group[@]}" -E
+	for n in 1 2; do pub -q 1 -t "$topic/work" -m "task $n"; done
+	same "$version shared subscription" $'task 1\ntask 2' "$(sub "${group[@]}" -C 2)"
+	sub -i "$me-worker" -t "$topic/work" -E
 done
 
 # Properties of MQTT 5.
