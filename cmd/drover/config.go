@@ -53,6 +53,12 @@ type limitFlags struct {
 	ConcurrentJobs int `help:"Jobs whose executions are being created or canceled." default:"-1" placeholder:"N"`
 	RolloutRate    int `help:"Executions a minute of a job that names no rate." default:"-1" placeholder:"N"`
 
+	ConnectRate       int `help:"MQTT connects a second of all devices together; more are refused." default:"-1" placeholder:"N"`
+	ClientConnectRate int `help:"MQTT connects a second of one client id; more are refused." default:"-1" placeholder:"N"`
+	PublishRate       int `help:"Messages a second that one MQTT connection publishes; more are discarded." default:"-1" placeholder:"N"`
+	ByteRate          int `help:"Bytes a second that one MQTT connection publishes; who sends more is read later." default:"-1" placeholder:"N"`
+	AcceptRate        int `help:"Connections a second that each MQTT listener takes; more wait." default:"500" placeholder:"N"`
+
 	Downloads          int `help:"Downloads from the object store at a time; more are told to come again." default:"0" placeholder:"N"`
 	DownloadRate       int `help:"Bytes a second of all downloads together." default:"0" placeholder:"N"`
 	DeviceDownloadRate int `help:"Bytes a second of the downloads of one device." default:"0" placeholder:"N"`
@@ -63,7 +69,8 @@ func (c *serveConfig) limits() limitFlags {
 	l := c.Limits
 	standard := limitFlags{}
 	if c.LimitSet == "aws" {
-		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate}
+		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate,
+			ConnectRate: 500, ClientConnectRate: 1, PublishRate: 100, ByteRate: 512 << 10}
 	}
 	for _, v := range []struct {
 		given    *int
@@ -71,6 +78,8 @@ func (c *serveConfig) limits() limitFlags {
 	}{
 		{&l.Requests, standard.Requests}, {&l.DeviceReads, standard.DeviceReads}, {&l.DeviceWrites, standard.DeviceWrites},
 		{&l.ActiveJobs, standard.ActiveJobs}, {&l.ConcurrentJobs, standard.ConcurrentJobs}, {&l.RolloutRate, standard.RolloutRate},
+		{&l.ConnectRate, standard.ConnectRate}, {&l.ClientConnectRate, standard.ClientConnectRate},
+		{&l.PublishRate, standard.PublishRate}, {&l.ByteRate, standard.ByteRate},
 	} {
 		if *v.given < 0 {
 			*v.given = v.standard

@@ -207,7 +207,11 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		Engine: s.engine, Signer: files.signer, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
 	handler := &brokerHandler{handler: devices}
-	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log, Store: brokerStore{s.store}}); err != nil {
+	s.broker, err = broker.New(broker.Config{
+		Handler: handler, Logger: s.log, Store: brokerStore{s.store}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
+		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
+	})
+	if err != nil {
 		return err
 	}
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{

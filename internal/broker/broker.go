@@ -68,6 +68,15 @@ type Config struct {
 	// others wait in the listener's backlog. Default 500; negative: as many as come.
 	AcceptRate int
 
+	// Per second, 0: as many as come. ConnectRate bounds the CONNECTs of all clients, and
+	// ClientConnectRate those of one client id; more are refused. PublishRate bounds the
+	// PUBLISHes of one connection; more are discarded. ByteRate bounds what one connection
+	// publishes; who sends more is not read for a while.
+	ConnectRate       int
+	ClientConnectRate int
+	PublishRate       int
+	ByteRate          int // bytes
+
 	Now func() time.Time // default time.Now; for expiries and ConnectedAt, not for timers
 }
 
@@ -193,6 +202,7 @@ type Broker struct {
 	wheel  *wheel
 
 	handshakes *rate.Limiter // of WebSockets
+	turnstile  *turnstile
 
 	connections sync.WaitGroup // goroutines of connections, and the wheel's
 	closed      chan struct{}  // closed by Close
@@ -265,6 +275,7 @@ func New(cfg Config) (*Broker, error) {
 		log:        cfg.Logger,
 		wheel:      newWheel(),
 		handshakes: newPace(cfg.AcceptRate),
+		turnstile:  newTurnstile(cfg.ConnectRate, cfg.ClientConnectRate),
 		index:      newIndex(),
 		keeper:     newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
 		closed:     make(chan struct{}),

@@ -15,6 +15,7 @@ import (
 const (
 	headerAllowance = 16 << 10 // bytes of a packet besides its payload: topic and properties
 	maxClientID     = 128      // bytes (spec §2.3)
+	generatedID     = "$GEN/"  // what ids that clients did not give begin with
 	maxTopicAlias   = 8        // of a client (spec §2.17)
 )
 
@@ -43,6 +44,7 @@ type Client struct {
 	willDelay time.Duration
 	stored    StoredWill // the will as the store has it
 	aliases   []string   // topics by alias - 1; nil until the client uses one
+	allowance allowance
 
 	noWill atomic.Bool // the will is not to be sent, whatever ends the connection
 }
@@ -181,7 +183,7 @@ func (c *Client) hello() (hello connect, err error) {
 	c.id, c.version = hello.id, hello.version
 	switch {
 	case c.id == "" && (hello.version == 5 || hello.clean):
-		c.id = "$GEN/" + uuid.NewString()
+		c.id = generatedID + uuid.NewString()
 	case c.id == "", len(c.id) > maxClientID, reserved(c.id):
 		return hello, misuse(codeClientIDInvalid, "client id not allowed")
 	}
@@ -205,7 +207,7 @@ func (c *Client) hello() (hello connect, err error) {
 		c.receiveMax = min(c.receiveMax, int(hello.props.receiveMax))
 	}
 	c.maxPacket = int(min(hello.props.maximumPacket, 1<<30))
-	return hello, nil
+	return hello, c.broker.turnstile.admit(c.id, time.Now())
 }
 
 // refuse answers a CONNECT that is not accepted, in the words of its version,
@@ -379,6 +381,9 @@ func (c *Client) answer(packet []byte) error {
 
 func (c *Client) publish(f frame) error {
 	cfg := &c.broker.cfg
+	if err := c.slowDown(len(f.body)); err != nil {
+		return err
+	}
 	p, err := decodePublish(f, c.version, cfg.Now())
 	if err != nil {
 		return err
@@ -396,6 +401,8 @@ func (c *Client) publish(f frame) error {
 		return c.refusePublish(p, misuse(codeTopicInvalid, "topic too long or too deep"))
 	case len(m.Payload) > cfg.MaxPayload:
 		return misuse(codeTooLarge, "payload too large")
+	case !c.mayPublish():
+		return c.throttle(&p)
 	}
 	switch cfg.Handler.Publish(c, m) {
 	case Refuse:
@@ -418,10 +425,20 @@ func (c *Client) publish(f frame) error {
 func (c *Client) route(m Message, id uint16) error {
 	var done func()
 	if m.QoS == 1 {
-		done = func() { _ = c.answer(encodePuback(id, codeSuccess)) }
+		if err := c.beginMessage(); err != nil {
+			return err
+		}
+		pending := c.allowance.pending
+		done = func() {
+			_ = c.answer(encodePuback(id, codeSuccess))
+			pending.end()
+		}
 	}
 	if c.broker.publish(m, c.id, done) {
 		return nil
+	}
+	if m.QoS == 1 {
+		c.allowance.pending.end()
 	}
 	c.broker.stats.refused.Add(1)
 	if c.version == 5 && m.QoS == 1 {
