@@ -38,11 +38,55 @@ type shard struct {
 	lists map[string]list
 }
 
-// node is one level of the filters with wildcards.
+// node is one level of the filters with wildcards. Nearly all have one child: every
+// device has filters of its own.
 type node struct {
+	level    string // of the only child
+	only     *node  // nil if there is none, or more than one
 	children map[string]*node
-	ends     list // of filters that end at this level
-	below    list // of filters that end in "#" below this level
+	ends     *list // of filters that end at this level; nil if there are none
+	below    *list // of filters that end in "#" below this level; nil if there are none
+}
+
+func (n *node) child(level string) *node {
+	if n.only != nil && n.level == level {
+		return n.only
+	}
+	return n.children[level]
+}
+
+// make returns the child of a level, a new one if there is none.
+func (n *node) make(level string) *node {
+	next := n.child(level)
+	if next != nil {
+		return next
+	}
+	next = new(node)
+	switch {
+	case n.children != nil:
+		n.children[level] = next
+	case n.only != nil:
+		n.children = map[string]*node{n.level: n.only, level: next}
+		n.level, n.only = "", nil
+	default:
+		n.level, n.only = level, next
+	}
+	return next
+}
+
+func (n *node) remove(level string) {
+	if n.only != nil {
+		n.level, n.only = "", nil
+		return
+	}
+	delete(n.children, level)
+	if len(n.children) == 0 {
+		n.children = nil
+	}
+}
+
+func (n *node) empty() bool {
+	return n.only == nil && n.children == nil && n.ends == nil && n.below == nil
 }
 
 // list is who is subscribed to one filter.
@@ -217,23 +261,28 @@ func (x *index) subscriptions() int { return int(x.count.Load()) }
 func (n *node) change(filter string, f func(l *list) int) (delta int) {
 	level, rest, more := strings.Cut(filter, "/")
 	if level == "#" {
-		return f(&n.below)
+		return changeList(&n.below, f)
 	}
-	next := n.children[level]
-	if next == nil {
-		next = new(node)
-		if n.children == nil {
-			n.children = make(map[string]*node, 1)
-		}
-		n.children[level] = next
-	}
+	next := n.make(level)
 	if more {
 		delta = next.change(rest, f)
 	} else {
-		delta = f(&next.ends)
+		delta = changeList(&next.ends, f)
 	}
-	if len(next.children) == 0 && next.ends.empty() && next.below.empty() {
-		delete(n.children, level)
+	if next.empty() {
+		n.remove(level)
+	}
+	return delta
+}
+
+func changeList(at **list, f func(l *list) int) (delta int) {
+	l := *at
+	if l == nil {
+		l = new(list)
+	}
+	delta = f(l)
+	if *at = l; l.empty() {
+		*at = nil
 	}
 	return delta
 }
@@ -245,10 +294,10 @@ func (n *node) change(filter string, f func(l *list) int) (delta int) {
 // (spec §2.18), and "a/#" does not match "a" (spec §2.2, difference 5).
 func (n *node) match(topic string, first bool, yield func(*list) bool) bool {
 	wildcards := !first || !strings.HasPrefix(topic, "$")
-	if wildcards && !n.below.empty() && !yield(&n.below) {
+	if wildcards && n.below != nil && !yield(n.below) {
 		return false
 	}
-	if len(n.children) == 0 {
+	if n.only == nil && n.children == nil {
 		return true
 	}
 	level, rest, more := strings.Cut(topic, "/")
@@ -258,13 +307,13 @@ func (n *node) match(topic string, first bool, yield func(*list) bool) bool {
 			return true
 		case more:
 			return next.match(rest, false, yield)
-		case !next.ends.empty():
-			return yield(&next.ends)
+		case next.ends != nil:
+			return yield(next.ends)
 		}
 		return true
 	}
 	// Topics hold no "+", so the two are never the same node.
-	return visit(n.children[level]) && (!wildcards || visit(n.children["+"]))
+	return visit(n.child(level)) && (!wildcards || visit(n.child("+")))
 }
 
 func (l *list) empty() bool { return len(l.subs) == 0 && (l.more == nil || len(l.more.groups) == 0) }

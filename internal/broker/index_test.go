@@ -58,11 +58,11 @@ func found(x *index, topic string) int {
 
 // isEmpty reports whether nothing at all is held.
 func (x *index) isEmpty() bool {
-	held := x.subscriptions() + len(x.wild.children)
+	held := x.subscriptions()
 	for i := range x.shards {
 		held += len(x.shards[i].lists)
 	}
-	return held == 0 && x.wild.below.empty()
+	return held == 0 && x.wild.empty()
 }
 
 // rule says it for one filter at a time.
