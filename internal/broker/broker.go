@@ -55,7 +55,11 @@ type Config struct {
 	MaxQueued      int
 	MaxQueuedBytes int
 	QueueAge       time.Duration // a message that waits is dropped after this; default 7 days
-	MaxSessions    int           // with more than that, CONNECTs that want another persistent one are refused; default 1,000,000
+	// ReplayRate is how many of the messages that waited for a client it gets in a
+	// second when it comes back, beside live ones, which then may overtake them.
+	// Default: as many as it takes, in order.
+	ReplayRate  int
+	MaxSessions int // with more than that, CONNECTs that want another persistent one are refused; default 1,000,000
 
 	SessionExpiry  time.Duration // of a persistent session after its connection, also the most an MQTT 5 client gets; default 1 h
 	MinKeepAlive   time.Duration // default 30 s; whole seconds
@@ -245,6 +249,7 @@ func New(cfg Config) (*Broker, error) {
 		{"MaxQueued", &cfg.MaxQueued, 1_000_000, math.MaxInt},
 		{"MaxQueuedBytes", &cfg.MaxQueuedBytes, 256 << 20, math.MaxInt},
 		{"MaxSessions", &cfg.MaxSessions, 1_000_000, math.MaxInt},
+		{"ReplayRate", &cfg.ReplayRate, 0, math.MaxInt32},
 		{"QueueMessages", &cfg.QueueMessages, 1024, math.MaxInt32},
 		{"QueueBytes", &cfg.QueueBytes, 8 << 20, math.MaxInt32},
 	} {

@@ -579,3 +579,25 @@ func TestTimesSurvive(t *testing.T) {
 		watch.Silent() // that of late was worthless when it was due
 	})
 }
+
+// TestReplayRate: what waited comes at a pace, live messages beside it.
+func TestReplayRate(t *testing.T) {
+	onMachine(t, broker.Config{ReplayRate: 10}, func(m *machine, v byte) {
+		w := m.persistent(v, "w")
+		w.Granted(1, "t")
+		w.Leave()
+		for i := range 5 {
+			m.publish("t", fmt.Sprint(i))
+		}
+		w = m.persistent(v, "w")
+		m.publish("t", "live")
+		w.Receive("t", "live")
+		for i := range 5 {
+			w.Silent()
+			pass(100 * time.Millisecond)
+			w.Receive("t", fmt.Sprint(i))
+		}
+		m.publish("t", "live")
+		w.Receive("t", "live")
+	})
+}

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ type session struct {
 	expiry   time.Duration // how long it outlives the connection; 0 = not at all
 	expires  time.Time     // while offline
 	timer    *time.Timer   // while offline; ends the session
+	replay   *time.Timer   // while what has waited is sent at a pace
 	subs     []subscription
 	groups   []*group // of shared subscriptions
 	lastID   uint16
@@ -163,7 +165,7 @@ func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
 		return c.sendMessage(e.packet(s.version, 0, retain, 0))
 	}
 	o := outgoing{message: e.message, retain: retain, until: e.until}
-	if c != nil && len(s.waiting) == 0 && len(s.inflight) < c.receiveMax {
+	if c != nil && (len(s.waiting) == 0 || s.replay != nil) && len(s.inflight) < c.receiveMax {
 		if s.expiry > 0 && e.keeper != nil {
 			// Without room it is not safe from the end of the process, but it is sent.
 			o.entry = e.keep(s.key, retain, true)
@@ -284,8 +286,38 @@ func (s *session) pull() {
 // sendWaiting sends waiting messages as far as the client takes them, the
 // session's own first.
 func (s *session) sendWaiting() {
+	if s.replay == nil {
+		s.sendSome(math.MaxInt)
+	}
+}
+
+// resume sends what has waited for the client, at the pace that the broker has.
+func (s *session) resume() {
+	rate := s.broker.cfg.ReplayRate
+	if rate == 0 || len(s.waiting) == 0 {
+		s.sendWaiting()
+		return
+	}
+	pace := time.Second / time.Duration(rate)
+	s.replay = time.AfterFunc(pace, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.replay == nil {
+			return
+		}
+		if s.sendSome(1); s.client != nil && len(s.waiting) > 0 {
+			s.replay.Reset(pace)
+			return
+		}
+		s.replay = nil
+		s.sendWaiting()
+	})
+}
+
+// sendSome sends so many waiting messages if the client takes them.
+func (s *session) sendSome(most int) {
 	c, now := s.client, s.broker.cfg.Now()
-	for c != nil && len(s.inflight) < c.receiveMax {
+	for ; c != nil && most > 0 && len(s.inflight) < c.receiveMax; most-- {
 		o, qos, ok := s.nextWaiting(now)
 		if !ok {
 			return
@@ -345,7 +377,7 @@ func (s *session) subscribed(filter string) int {
 func (s *session) attach(c *Client, connack []byte, expiry time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopTimer()
+	s.stopTimers()
 	s.client, s.expiry = c, expiry
 	s.save(time.Time{})
 	if err := c.welcome(connack); err != nil {
@@ -368,7 +400,7 @@ func (s *session) attach(c *Client, connack []byte, expiry time.Duration) error 
 	}
 	clear(s.inflight[len(kept):])
 	s.inflight = kept
-	s.sendWaiting()
+	s.resume()
 	return nil
 }
 
@@ -390,6 +422,7 @@ func (s *session) save(expires time.Time) {
 func (s *session) detach() (over bool) {
 	s.mu.Lock()
 	s.client = nil
+	s.stopTimers()
 	var groups []*group
 	back := map[*group][]outgoing{}
 	s.inflight = slices.DeleteFunc(s.inflight, func(o outgoing) bool {
@@ -418,10 +451,12 @@ func (s *session) await(expires time.Time) {
 	s.timer = time.AfterFunc(expires.Sub(s.broker.cfg.Now()), func() { s.broker.expire(s, expires) })
 }
 
-func (s *session) stopTimer() {
-	if s.timer != nil {
-		s.timer.Stop()
-		s.timer = nil
+func (s *session) stopTimers() {
+	for _, timer := range []**time.Timer{&s.timer, &s.replay} {
+		if *timer != nil {
+			(*timer).Stop()
+			*timer = nil
+		}
 	}
 }
 
@@ -430,7 +465,7 @@ func (s *session) suspend() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
-	s.stopTimer()
+	s.stopTimers()
 }
 
 // finish ends the session: nothing is delivered to it or kept for it any more.
@@ -444,7 +479,7 @@ func (s *session) finish() {
 		}
 	}
 	s.subs, s.groups, s.inflight, s.waiting, s.bytes = nil, nil, nil, nil, 0
-	s.stopTimer()
+	s.stopTimers()
 	s.mu.Unlock()
 	for _, sub := range subs {
 		if !shared(sub.filter) {
