@@ -35,6 +35,7 @@ type serveConfig struct {
 	Region    string          `help:"AWS region that the server plays." default:"us-east-1"`
 	Retention time.Duration   `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
 	Limits    limitFlags      `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
+	Sessions  sessionFlags    `embed:"" prefix:"mqtt-" group:"MQTT sessions and messages"`
 	LimitSet  string          `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
 	S3        s3Flags         `embed:"" group:"Documents and files (S3)"`
 	Test      bool            `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
@@ -44,6 +45,46 @@ type serveConfig struct {
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
 
+// sessionFlags bound what is kept for MQTT clients; 0 is the broker's default, which is the
+// flag's too.
+type sessionFlags struct {
+	SessionExpiry    time.Duration `help:"How long a persistent session outlives its connection; the most that an MQTT 5 client gets." default:"1h"`
+	Sessions         int           `help:"Sessions; more that are persistent are refused." default:"1000000"`
+	QueueMessages    int           `help:"Messages that wait for one client; more are dropped." default:"1024"`
+	QueueBytes       int           `help:"Bytes of them." default:"8388608"`
+	QueuedMessages   int           `help:"Messages that wait for all clients together." default:"1000000"`
+	QueuedBytes      int           `help:"Bytes of them; a message for many clients counts once." default:"268435456"`
+	QueueAge         time.Duration `help:"How long a message waits for its client at most." default:"168h"`
+	RetainedMessages int           `help:"Topics that have a retained message; more are refused." default:"10000"`
+	RetainedBytes    int           `help:"Bytes of them." default:"67108864"`
+	SharedMembers    int           `help:"Members of one shared subscription." default:"250"`
+}
+
+// maxSessionExpiry is AWS's (spec identity-and-broker §2.4).
+const maxSessionExpiry = 7 * 24 * time.Hour
+
+func (s *sessionFlags) check() error {
+	var errs []error
+	if s.SessionExpiry < 0 || s.SessionExpiry > maxSessionExpiry {
+		errs = append(errs, fmt.Errorf("--mqtt-session-expiry: at most %s", maxSessionExpiry))
+	}
+	if s.QueueAge < 0 {
+		errs = append(errs, errors.New("--mqtt-queue-age: cannot be negative"))
+	}
+	for _, v := range []struct {
+		flag  string
+		value int
+	}{
+		{"sessions", s.Sessions}, {"queue-messages", s.QueueMessages}, {"queue-bytes", s.QueueBytes}, {"queued-messages", s.QueuedMessages},
+		{"queued-bytes", s.QueuedBytes}, {"retained-messages", s.RetainedMessages}, {"retained-bytes", s.RetainedBytes}, {"shared-members", s.SharedMembers},
+	} {
+		if v.value < 0 {
+			errs = append(errs, fmt.Errorf("--mqtt-%s: cannot be negative", v.flag))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // limitFlags are the quotas and throttles; -1 is what --limits says.
 type limitFlags struct {
 	Requests       int `help:"Requests a second of each operation on jobs." default:"-1" placeholder:"N"`
@@ -52,6 +93,7 @@ type limitFlags struct {
 	ActiveJobs     int `help:"Jobs that have not ended." default:"-1" placeholder:"N"`
 	ConcurrentJobs int `help:"Jobs whose executions are being created or canceled." default:"-1" placeholder:"N"`
 	RolloutRate    int `help:"Executions a minute of a job that names no rate." default:"-1" placeholder:"N"`
+	Replay         int `help:"Messages a second that a client gets, of those that waited for it." default:"-1" placeholder:"N"`
 
 	ConnectRate       int `help:"MQTT connects a second of all devices together; more are refused." default:"-1" placeholder:"N"`
 	ClientConnectRate int `help:"MQTT connects a second of one client id; more are refused." default:"-1" placeholder:"N"`
@@ -69,7 +111,7 @@ func (c *serveConfig) limits() limitFlags {
 	l := c.Limits
 	standard := limitFlags{}
 	if c.LimitSet == "aws" {
-		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate,
+		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate, Replay: 10,
 			ConnectRate: 500, ClientConnectRate: 1, PublishRate: 100, ByteRate: 512 << 10}
 	}
 	for _, v := range []struct {
@@ -77,7 +119,7 @@ func (c *serveConfig) limits() limitFlags {
 		standard int
 	}{
 		{&l.Requests, standard.Requests}, {&l.DeviceReads, standard.DeviceReads}, {&l.DeviceWrites, standard.DeviceWrites},
-		{&l.ActiveJobs, standard.ActiveJobs}, {&l.ConcurrentJobs, standard.ConcurrentJobs}, {&l.RolloutRate, standard.RolloutRate},
+		{&l.ActiveJobs, standard.ActiveJobs}, {&l.ConcurrentJobs, standard.ConcurrentJobs}, {&l.RolloutRate, standard.RolloutRate}, {&l.Replay, standard.Replay},
 		{&l.ConnectRate, standard.ConnectRate}, {&l.ClientConnectRate, standard.ClientConnectRate},
 		{&l.PublishRate, standard.PublishRate}, {&l.ByteRate, standard.ByteRate},
 	} {
@@ -102,6 +144,9 @@ func (c *serveConfig) check() error {
 		errs = append(errs, fmt.Errorf("--store: %q is not a store; use sqlite", c.Store))
 	}
 	if err := c.S3.check(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Sessions.check(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.Retention < time.Hour {

@@ -207,9 +207,15 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		Engine: s.engine, Signer: files.signer, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 	})
 	handler := &brokerHandler{handler: devices}
+	kept := s.cfg.Sessions
 	s.broker, err = broker.New(broker.Config{
 		Handler: handler, Logger: s.log, Store: brokerStore{s.store}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
 		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
+		ReplayRate:    limits.Replay,
+		SessionExpiry: kept.SessionExpiry, MaxSessions: kept.Sessions, MaxShared: kept.SharedMembers,
+		QueueMessages: kept.QueueMessages, QueueBytes: kept.QueueBytes, QueueAge: kept.QueueAge,
+		MaxQueued: kept.QueuedMessages, MaxQueuedBytes: kept.QueuedBytes,
+		MaxRetained: kept.RetainedMessages, MaxRetainedBytes: kept.RetainedBytes,
 	})
 	if err != nil {
 		return err
