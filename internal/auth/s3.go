@@ -17,19 +17,21 @@ import (
 // The codes of an [Error] of [Verifier.VerifyS3], in S3's words, which are others than
 // those of the rest of AWS.
 const (
-	CodeS3AccessDenied       = "AccessDenied"                      // not signed, or expired
-	CodeS3HeaderMalformed    = "AuthorizationHeaderMalformed"      // the Authorization header, or its scope
-	CodeS3QueryMalformed     = "AuthorizationQueryParametersError" // the X-Amz-… parameters
-	CodeS3InvalidAccessKey   = "InvalidAccessKeyId"                // no such access key
-	CodeS3InvalidToken       = "InvalidToken"                      // there are no session tokens
-	CodeS3InvalidRequest     = "InvalidRequest"                    // a form of signature that is not spoken here
-	CodeS3InvalidArgument    = "InvalidArgument"                   // two signatures, or a header that cannot be
-	CodeS3SignatureMismatch  = "SignatureDoesNotMatch"             // of the request, a chunk or the trailer
-	CodeS3TimeTooSkewed      = "RequestTimeTooSkewed"              // the clocks differ by more than 15 minutes
-	CodeS3ContentMismatch    = "XAmzContentSHA256Mismatch"         // the body is not what was signed
-	CodeS3IncompleteBody     = "IncompleteBody"                    // the body ended early, or is no aws-chunked one
-	CodeS3MissingLength      = "MissingContentLength"              // an aws-chunked body that does not say how long it is
-	CodeS3NotSignedHeaders   = CodeS3AccessDenied                  // an x-amz-… header that is not signed
+	CodeS3AccessDenied      = "AccessDenied"                      // not signed, expired, or an x-amz-… header that is not signed
+	CodeS3HeaderMalformed   = "AuthorizationHeaderMalformed"      // the Authorization header, or its scope
+	CodeS3QueryMalformed    = "AuthorizationQueryParametersError" // the X-Amz-… parameters
+	CodeS3InvalidAccessKey  = "InvalidAccessKeyId"                // no such access key
+	CodeS3InvalidToken      = "InvalidToken"                      // there are no session tokens
+	CodeS3InvalidRequest    = "InvalidRequest"                    // a form of signature that is not spoken here
+	CodeS3InvalidArgument   = "InvalidArgument"                   // two signatures, or a header that cannot be
+	CodeS3SignatureMismatch = "SignatureDoesNotMatch"             // of the request, a chunk or the trailer
+	CodeS3TimeTooSkewed     = "RequestTimeTooSkewed"              // the clocks differ by more than 15 minutes
+	CodeS3ContentMismatch   = "XAmzContentSHA256Mismatch"         // the body is not what was signed
+	CodeS3IncompleteBody    = "IncompleteBody"                    // the body ended early, or is no aws-chunked one
+	CodeS3MissingLength     = "MissingContentLength"              // an aws-chunked body that does not say how long it is
+)
+
+const (
 	s3Service                = "s3"
 	defaultS3Skew            = 15 * time.Minute
 	maxPresignExpiry         = 7 * 24 * time.Hour
@@ -120,7 +122,7 @@ func (v *Verifier) verifyS3(r *http.Request) (Identity, *Error) {
 	}
 	if err := checkSignedHeaders(r, a.signedHeaders); err != nil {
 		if err.Code == CodeAccessDenied {
-			return Identity{}, s3Error(CodeS3NotSignedHeaders, http.StatusForbidden, "%s", err.Message)
+			return Identity{}, s3Error(CodeS3AccessDenied, http.StatusForbidden, "%s", err.Message)
 		}
 		return Identity{}, s3Error(malformed(query), http.StatusBadRequest, "%s", err.Message)
 	}

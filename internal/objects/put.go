@@ -130,7 +130,7 @@ func (c *call) written(m Meta) {
 	}
 }
 
-func (c *call) putObject() (err error) {
+func (c *call) putObject() error {
 	headers, err := objectHeaders(c.r)
 	if err != nil {
 		return err
@@ -146,14 +146,19 @@ func (c *call) putObject() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, got.drop()) }()
-	m, err := c.store.commit(c.bucket, c.key, got, Meta{ETag: hex.EncodeToString(got.md5), Headers: headers, Checksum: got.checksum}, allowed)
+	m, err := c.keep(got, headers, allowed)
 	if err != nil {
 		return err
 	}
 	c.written(m)
 	c.w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// keep makes what was received the object.
+func (c *call) keep(got *received, headers map[string]string, allowed condition) (m Meta, err error) {
+	defer func() { err = errors.Join(err, got.drop()) }()
+	return c.store.commit(c.bucket, c.key, got, Meta{ETag: hex.EncodeToString(got.md5), Headers: headers, Checksum: got.checksum}, allowed)
 }
 
 // mayWrite refuses before the body is read what would be refused behind it.
@@ -254,8 +259,7 @@ func (c *call) copyObject() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, got.drop()) }()
-	m, err := c.store.commit(c.bucket, c.key, got, Meta{ETag: hex.EncodeToString(got.md5), Headers: headers, Checksum: got.checksum}, allowed)
+	m, err := c.keep(got, headers, allowed)
 	if err != nil {
 		return err
 	}
@@ -349,7 +353,7 @@ func (c *call) partNumber() (int, error) {
 	return n, nil
 }
 
-func (c *call) uploadPart() (err error) {
+func (c *call) uploadPart() error {
 	u, err := c.upload()
 	if err != nil {
 		return err
@@ -362,8 +366,7 @@ func (c *call) uploadPart() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, got.drop()) }()
-	m, err := c.store.commitPart(u, number, got)
+	m, err := c.keepPart(u, number, got)
 	if err != nil {
 		return err
 	}
@@ -371,6 +374,12 @@ func (c *call) uploadPart() (err error) {
 	c.w.Header().Del("X-Amz-Checksum-Type") // which is the object's
 	c.w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// keepPart makes what was received a part.
+func (c *call) keepPart(u Upload, number int, got *received) (m Meta, err error) {
+	defer func() { err = errors.Join(err, got.drop()) }()
+	return c.store.commitPart(u, number, got)
 }
 
 func (c *call) uploadPartCopy() (err error) {
@@ -408,8 +417,7 @@ func (c *call) uploadPartCopy() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, got.drop()) }()
-	m, err := c.store.commitPart(u, number, got)
+	m, err := c.keepPart(u, number, got)
 	if err != nil {
 		return err
 	}

@@ -154,13 +154,14 @@ func (t *traffic) begin(d device, r *http.Request) (*download, error) {
 	}
 	t.metrics.downloads.Inc()
 	down := &download{chunk: maxChunk, release: func() {}}
-	if t.all != nil {
-		down.waits = append(down.waits, t.all)
-	}
+	// The device's own limit first: who waits there takes nothing of what is for all.
 	if t.limits.DeviceRate > 0 {
 		name := d.name(r)
 		down.waits = append(down.waits, t.join(name))
 		down.release = func() { t.leave(name) }
+	}
+	if t.all != nil {
+		down.waits = append(down.waits, t.all)
 	}
 	for _, l := range down.waits {
 		down.chunk = min(down.chunk, int64(l.Burst()))
