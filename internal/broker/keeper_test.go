@@ -411,11 +411,16 @@ func powerCuts(t *testing.T, r *rand.Rand) {
 				t.Fatal(err)
 			}
 			acked[pending[ack.ID]] = true
+			delete(pending, ack.ID)
 		}
 	}
 	for range 150 {
 		switch i := r.IntN(len(readers)); r.IntN(12) {
 		case 0, 1, 2, 3:
+			if len(pending) == m.cfg.MaxInflight { // as many as the broker takes
+				confirm()
+				break
+			}
 			sent++
 			topic := topics[r.IntN(2)]
 			pending[sent] = topic + fmt.Sprintf("%05d", sent)
