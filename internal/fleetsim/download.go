@@ -108,8 +108,8 @@ func newDownloader(cfg *Config) *downloader {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 256
 	transport.ResponseHeaderTimeout = 3 * cfg.RequestTimeout
-	transport.TLSClientConfig = cfg.TLS
-	transport.DisableCompression = true // the sum is of what is stored
+	transport.TLSClientConfig = cfg.TLS.Clone() // it is changed to offer HTTP/2
+	transport.DisableCompression = true         // the sum is of what is stored
 	return &downloader{client: &http.Client{Transport: transport}, stall: 3 * cfg.RequestTimeout, backoff: cfg.Backoff, now: cfg.Now}
 }
 
