@@ -338,6 +338,9 @@ func (c *call) deleteObjects() error {
 			err = notImplemented("ETag in DeleteObjects")
 		}
 		if err == nil {
+			err = c.may("DeleteObject", c.bucket, o.Key, o.VersionId)
+		}
+		if err == nil {
 			m, err = c.store.Delete(c.bucket, o.Key, o.VersionId)
 		}
 		if err != nil {

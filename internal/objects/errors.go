@@ -49,6 +49,8 @@ func answerTo(err error) (answer *Error, ours bool) {
 	switch {
 	case errors.As(err, &answer):
 		return answer, false
+	case errors.As(err, &refused) && refused.Code == auth.CodeAccessDenied: // S3 has a word of its own
+		return &Error{auth.CodeS3AccessDenied, refused.Status, refused.Message}, false
 	case errors.As(err, &refused):
 		return &Error{refused.Code, refused.Status, refused.Message}, false
 	case errors.Is(err, os.ErrDeadlineExceeded):

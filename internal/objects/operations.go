@@ -1,8 +1,10 @@
 package objects
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // Operations are told apart by what they are about, the method, and one word in the query.
@@ -85,6 +87,33 @@ var words = func() (all []string) {
 	slices.Sort(all)
 	return slices.Compact(all)
 }()
+
+// actions are what AWS's policies call operations, where that is another name.
+var actions = map[string]string{
+	"ListBuckets": "ListAllMyBuckets", "HeadBucket": "ListBucket", "ListObjects": "ListBucket", "ListObjectsV2": "ListBucket",
+	"ListObjectVersions": "ListBucketVersions", "ListMultipartUploads": "ListBucketMultipartUploads", "HeadObject": "GetObject",
+	"CopyObject": "PutObject", "CreateMultipartUpload": "PutObject", "UploadPart": "PutObject", "UploadPartCopy": "PutObject",
+	"CompleteMultipartUpload": "PutObject", "ListParts": "ListMultipartUploadParts",
+}
+
+func action(operation string) string { return cmp.Or(actions[operation], operation) }
+
+// may asks whether the caller may carry out an action; one on a named version has a name of its own.
+func (c *call) may(action, bucket, key, version string) error {
+	resource := "*"
+	if bucket != "" {
+		resource = "arn:aws:s3:::" + bucket
+	}
+	if key != "" {
+		resource += "/" + key
+	}
+	if rest, ok := strings.CutPrefix(action, "GetObject"); ok && version != "" {
+		action = "GetObjectVersion" + rest
+	} else if action == "DeleteObject" && version != "" {
+		action = "DeleteObjectVersion"
+	}
+	return c.permit(c.r.Context(), "s3:"+action, resource)
+}
 
 // operation finds what is asked for.
 func (c *call) operation() (name string, run func(*call) error) {

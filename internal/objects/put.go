@@ -190,6 +190,9 @@ func (c *call) source() (*Object, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
+	if err := c.may("GetObject", bucket, key, version); err != nil {
+		return nil, err
+	}
 	o, err := c.store.Get(bucket, key, version)
 	if err != nil {
 		return nil, err

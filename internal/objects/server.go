@@ -24,9 +24,13 @@ type Config struct {
 	Verify   *auth.Verifier
 	Region   string
 	Recorder Recorder // told what devices fetch; nil: nobody
-	Limits   Limits
-	Logger   *slog.Logger
-	Metrics  prometheus.Registerer
+	// Permit says whether the caller, whose [auth.Identity] is in the context, may carry out an
+	// action of AWS's policies (s3:GetObject) on a resource (arn:aws:s3:::BUCKET/KEY). A presigned
+	// URL may what its signer may. nil: everything.
+	Permit  func(ctx context.Context, action string, resources ...string) error
+	Limits  Limits
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Server speaks S3's protocol in front of a Store. Every request must be signed.
@@ -34,6 +38,7 @@ type Server struct {
 	store    *Store
 	verify   *auth.Verifier
 	region   string
+	permit   func(ctx context.Context, action string, resources ...string) error
 	log      *slog.Logger
 	metrics  *metrics
 	traffic  *traffic
@@ -44,8 +49,12 @@ type Server struct {
 // New makes a Server. Run it, or nothing is recorded and nothing expires.
 func New(cfg Config) *Server {
 	m := newMetrics(cfg.Metrics)
+	if cfg.Permit == nil {
+		cfg.Permit = func(context.Context, string, ...string) error { return nil }
+	}
 	return &Server{
-		store: cfg.Store, verify: cfg.Verify, region: cfg.Region, log: cfg.Logger, metrics: m,
+		permit: cfg.Permit,
+		store:  cfg.Store, verify: cfg.Verify, region: cfg.Region, log: cfg.Logger, metrics: m,
 		transfer: transfers{patience: progressTime}, traffic: newTraffic(cfg.Limits, m), tally: newTally(cfg.Recorder, cfg.Logger),
 	}
 }
@@ -138,9 +147,11 @@ func (c *call) serve() (op string, err error) {
 	end := c.transfer.begin(c.w)
 	defer end()
 	c.r.Body = &patientBody{body: c.r.Body, control: http.NewResponseController(c.w), transfers: &c.transfer}
-	if _, err := c.verify.VerifyS3(c.r); err != nil {
+	id, err := c.verify.VerifyS3(c.r)
+	if err != nil {
 		return "", err
 	}
+	c.r = c.r.WithContext(auth.WithIdentity(c.r.Context(), id))
 	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
 		return "", errorf("InvalidURI", 400, "Couldn't parse the specified URI: the query cannot be decoded.")
 	}
@@ -157,6 +168,11 @@ func (c *call) serve() (op string, err error) {
 	name, run := c.operation()
 	if run == nil {
 		return name, notImplemented(name)
+	}
+	if name != "DeleteObjects" { // asks for each
+		if err := c.may(action(name), c.bucket, c.key, c.query.Get("versionId")); err != nil {
+			return name, err
+		}
 	}
 	for header, accepted := range unsupportedHeaders {
 		if v := c.r.Header.Get(header); v != "" && !slices.Contains(accepted, v) {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,11 +42,24 @@ type fixture struct {
 	server  *objects.Server
 	store   *objects.Store
 	fetched chan []iot.Download
+	refused sync.Map // of Permit: "ACTION RESOURCE"
 }
 
 // RecordDownloads implements objects.Recorder.
 func (f *fixture) RecordDownloads(_ context.Context, list []iot.Download) error {
 	f.fetched <- slices.Clone(list)
+	return nil
+}
+
+// permit is a Permit that refuses what is in refused.
+func (f *fixture) permit(ctx context.Context, action string, resources ...string) error {
+	asked := action + " " + strings.Join(resources, " ")
+	if id, ok := auth.IdentityFrom(ctx); !ok || id.Principal.AccessKeyID != testKey.AccessKeyID || id.Service != "s3" {
+		return fmt.Errorf("%s by %+v", asked, id)
+	}
+	if _, refused := f.refused.Load(asked); refused {
+		return &auth.Error{Code: auth.CodeAccessDenied, Status: 403, Message: "not for you"}
+	}
 	return nil
 }
 
@@ -57,7 +71,7 @@ func newFixture(t *testing.T, limits objects.Limits) *fixture {
 		t.Fatal(err)
 	}
 	f.server = objects.New(objects.Config{
-		Store: f.store, Verify: &auth.Verifier{Secret: testKey.Secret}, Region: "us-east-1", Recorder: f, Limits: limits,
+		Store: f.store, Verify: &auth.Verifier{Secret: testKey.Secret}, Region: "us-east-1", Recorder: f, Limits: limits, Permit: f.permit,
 		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	ctx, stop := context.WithCancel(context.Background())
@@ -712,6 +726,52 @@ func TestWhatIsNotHereSaysSo(t *testing.T) {
 	if status != 403 || !strings.Contains(text, "<Code>AccessDenied</Code>") || !strings.Contains(text, "<Resource>/firmware/k</Resource>") ||
 		!strings.Contains(text, "<RequestId>"+header.Get("X-Amz-Request-Id")+"</RequestId>") || header.Get("Content-Type") != "application/xml" {
 		t.Errorf("%d %s", status, text)
+	}
+}
+
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, objects.Limits{})
+	b := f.bucket()
+	f.put("k", "v")
+	f.put("other", "v")
+	k := aws.String("k")
+	for asked, try := range map[string]func() error{
+		"s3:ListAllMyBuckets *":                func() error { _, err := f.ListBuckets(t.Context(), &s3.ListBucketsInput{}); return err },
+		"s3:ListBucket arn:aws:s3:::firmware":  func() error { _, err := f.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: b}); return err },
+		"s3:GetObject arn:aws:s3:::firmware/k": func() error { _, err := f.GetObject(t.Context(), &s3.GetObjectInput{Bucket: b, Key: k}); return err },
+		"s3:GetObjectVersion arn:aws:s3:::firmware/k": func() error {
+			_, err := f.GetObject(t.Context(), &s3.GetObjectInput{Bucket: b, Key: k, VersionId: aws.String("null")})
+			return err
+		},
+		"s3:GetObject arn:aws:s3:::firmware/other": func() error {
+			_, err := f.CopyObject(t.Context(), &s3.CopyObjectInput{Bucket: b, Key: k, CopySource: aws.String("firmware/other")})
+			return err
+		},
+		"s3:PutObject arn:aws:s3:::firmware/k": func() error {
+			_, err := f.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: b, Key: k})
+			return err
+		},
+		"s3:DeleteObject arn:aws:s3:::firmware/k": func() error {
+			_, err := f.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: b, Key: k})
+			return err
+		},
+		"s3:PutBucketVersioning arn:aws:s3:::firmware": func() error {
+			_, err := f.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: b, VersioningConfiguration: &types.VersioningConfiguration{Status: "Suspended"}})
+			return err
+		},
+	} {
+		f.refused.Store(asked, true)
+		fails(t, try(), "AccessDenied")
+		f.refused.Delete(asked)
+	}
+	f.refused.Store("s3:DeleteObject arn:aws:s3:::firmware/k", true)
+	out := call(t, f.DeleteObjects, &s3.DeleteObjectsInput{Bucket: b, Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: k}, {Key: aws.String("other")}}}})
+	if len(out.Errors) != 1 || *out.Errors[0].Code != "AccessDenied" || len(out.Deleted) != 1 {
+		t.Errorf("%+v", out)
+	}
+	if body, _ := f.get(&s3.GetObjectInput{Key: k}); body != "v" {
+		t.Errorf("%q", body)
 	}
 }
 
