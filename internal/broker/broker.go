@@ -204,11 +204,14 @@ type Broker struct {
 	keeper *keeper
 	stats  counters
 	wheel  *wheel
+	poll   sync.Once // for poller
+	poller *poller   // nil: every connection waits by itself
 
 	handshakes *rate.Limiter // of WebSockets
 	turnstile  *turnstile
 
 	connections sync.WaitGroup // goroutines of connections, and the wheel's
+	polling     sync.WaitGroup // the poller's
 	closed      chan struct{}  // closed by Close
 
 	mu        sync.Mutex
@@ -440,6 +443,11 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Unlock()
 	for _, s := range sessions {
 		s.suspend()
+	}
+	b.poll.Do(func() {}) // too late to begin
+	if b.poller != nil {
+		err = errors.Join(err, b.poller.close())
+		b.polling.Wait()
 	}
 	return errors.Join(err, b.keeper.close())
 }

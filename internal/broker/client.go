@@ -24,7 +24,8 @@ const (
 type Client struct {
 	outbox
 	in     intake
-	watch  watch
+	spoke  spoke
+	rest   rest
 	broker *Broker
 	done   chan struct{} // closed when the client id is free for the next connection
 
@@ -52,7 +53,7 @@ type Client struct {
 func newClient(b *Broker, conn net.Conn) *Client {
 	c := &Client{broker: b, done: make(chan struct{})}
 	c.in.init(conn, b.cfg.MaxPayload+headerAllowance)
-	c.outbox = outbox{conn: conn, raw: c.in.raw, maxMessages: b.cfg.QueueMessages, maxBytes: b.cfg.QueueBytes}
+	c.outbox = outbox{owner: c, conn: conn, raw: c.in.raw, maxMessages: b.cfg.QueueMessages, maxBytes: b.cfg.QueueBytes}
 	return c
 }
 
@@ -129,20 +130,36 @@ func (c *Client) cutOff() {
 	c.abandonLocked()
 }
 
-// run is the connection, from its first packet to the closing of the socket.
+// run is the connection, from its first packet on. It returns when the connection has
+// ended, or has been parked.
 func (c *Client) run() {
-	defer c.close()
-	hello, err := c.hello()
-	if err == nil {
-		err = c.broker.claim(c)
-	}
-	if err != nil {
-		c.refuse(hello.version, err)
+	if c.begin() {
+		c.resume()
 	} else {
-		c.serve(hello)
+		c.leave()
 	}
+}
+
+// resume hears the client out, and cleans up if that was all.
+func (c *Client) resume() {
+	if c.in.polled {
+		c.woken()
+	}
+	if !c.work() {
+		c.goodbye()
+		c.leave()
+	}
+}
+
+// leave closes the connection, when what it has to say has been written.
+func (c *Client) leave() {
 	c.in.release()
 	c.drain()
+	if c.in.polled {
+		c.broker.poller.remove(c)
+	}
+	c.close()
+	c.broker.forget(c)
 }
 
 // read returns the next packet, whose body is valid until the following call. Once its
@@ -155,7 +172,7 @@ func (c *Client) read(within time.Duration) (frame, error) {
 			if !c.expect(within) {
 				return f, ErrOffline
 			}
-			defer c.expect(0)
+			defer c.relax()
 		}
 		if err := c.in.fill(); err != nil {
 			return f, err
@@ -223,8 +240,21 @@ func (c *Client) refuse(version byte, err error) {
 	c.endWith(fault.reason, encodeRefusal(version, fault.code))
 }
 
-// serve is the connection from CONNACK on.
-func (c *Client) serve(hello connect) {
+// begin takes the client in, or refuses it.
+func (c *Client) begin() bool {
+	hello, err := c.hello()
+	if err == nil {
+		err = c.broker.claim(c)
+	}
+	if err != nil {
+		c.refuse(hello.version, err)
+		return false
+	}
+	return c.accept(&hello)
+}
+
+// accept is the client's way to CONNACK, once it has its client id.
+func (c *Client) accept(hello *connect) bool {
 	b := c.broker
 	c.uuid = uuid.New()
 	c.connectedAt = b.cfg.Now()
@@ -239,7 +269,7 @@ func (c *Client) serve(hello connect) {
 	if err != nil {
 		c.refuse(c.version, err)
 		b.release(c, false)
-		return
+		return false
 	}
 	if c.keepWill() {
 		b.keeper.sync(b.closed)
@@ -249,18 +279,21 @@ func (c *Client) serve(hello connect) {
 		// never been.
 		b.keeper.endWill(c.stored.Key)
 		b.release(c, c.session.detach())
-		return
+		return false
 	}
 	b.stats.accepted.Add(1)
 	b.cfg.Handler.Connected(c)
-
 	b.wheel.add(c, c.keepAlive+c.keepAlive/2)
-	if c.expect(0) {
-		c.work()
-	}
+	c.expect(0) // the wheel looks after it from here on
+	c.watch()
+	return true
+}
+
+// goodbye is the end of a client that was accepted.
+func (c *Client) goodbye() {
+	b := c.broker
 	b.wheel.remove(c)
 	c.flush()
-
 	c.mu.Lock()
 	reason := c.reason
 	c.mu.Unlock()
@@ -271,13 +304,24 @@ func (c *Client) serve(hello connect) {
 	b.release(c, over)
 }
 
-// work handles what the client sends until the connection ends. What the packets of one
-// read cause leaves together.
-func (c *Client) work() {
+// work handles what the client sends, until it is quiet and has been parked, or until the
+// connection has ended, when it returns false. What the packets of one read cause leaves
+// together.
+func (c *Client) work() (parked bool) {
 	for {
+		if c.in.polled && c.in.drained && !c.in.partial() && c.park() {
+			return true
+		}
 		f, err := c.read(c.broker.cfg.PacketTimeout)
+		if errors.Is(err, errDrained) {
+			c.rest.hungUp.Store(false) // that was somebody else with the same descriptor
+			continue
+		}
+		if c.rest.busy && isTimeout(err) && !c.in.partial() && c.calm() {
+			continue
+		}
 		if !c.hold() {
-			return
+			return false
 		}
 		c.broker.wheel.heard(c)
 		for ok := err == nil; ok && err == nil; {
@@ -287,14 +331,14 @@ func (c *Client) work() {
 		}
 		if err != nil {
 			c.fail(err)
-			return // drain writes what is left
+			return false
 		}
 		c.flush()
 	}
 }
 
 // connack encodes the CONNACK that accepts the client (spec §2.10).
-func (c *Client) connack(hello connect, present bool, expiry time.Duration) []byte {
+func (c *Client) connack(hello *connect, present bool, expiry time.Duration) []byte {
 	head := []byte{0, codeSuccess}
 	if present {
 		head[0] = 1

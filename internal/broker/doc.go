@@ -19,10 +19,11 @@
 //
 // # The way in
 //
-// One goroutine a connection, which waits for bytes without holding a buffer: a fleet is
-// quiet most of the time. Packets are decoded in the buffer that they were read into, and
-// all that one read brought is handled before anything is written. Silence is noticed by
-// one wheel for all connections, not by a timer each.
+// A fleet is quiet most of the time, and a connection that is costs neither a buffer nor,
+// on a plain socket, a goroutine: one poller waits for all of them (quiet.go). Packets are
+// decoded in the buffer that they were read into, and all that one read brought is handled
+// before anything is written. Silence is noticed by one wheel for all connections, not by
+// a timer each.
 //
 // # The way out
 //

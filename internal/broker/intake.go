@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -11,6 +12,9 @@ import (
 const readBuffer = 4 << 10
 
 var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+
+// errDrained is no error: there is nothing to read.
+var errDrained = errors.New("broker: nothing to read")
 
 // intake is the way into a connection: packets as they come, out of a buffer that it
 // holds only while there are bytes in it. A fleet is quiet most of the time, and a
@@ -30,6 +34,9 @@ type intake struct {
 	start, end int               // what is there and not yet taken
 	size       int               // of the packet that it begins with; 0 = not known yet
 	probe      [2]byte
+	polled     bool  // somebody else waits: fill returns errDrained instead
+	drained    bool  // the last read took all there was
+	again      bool  // of the last read by descriptor: there was nothing
 	err        error // of the last read by descriptor
 }
 
@@ -75,6 +82,7 @@ func (in *intake) fill() error {
 	}
 	n, err := in.conn.Read(in.buf[in.end:])
 	in.end += n
+	in.drained = in.end < len(in.buf)
 	if n > 0 {
 		return nil
 	}
@@ -84,13 +92,18 @@ func (in *intake) fill() error {
 // wait waits for bytes without holding a buffer, then reads them.
 func (in *intake) wait() error {
 	if in.raw != nil {
-		if err := in.raw.Read(in.read); err != nil {
+		err := in.raw.Read(in.read)
+		switch {
+		case err != nil:
 			return err
-		}
-		if in.end == 0 {
+		case in.again:
+			in.drained = true
+			return errDrained
+		case in.end == 0:
 			in.release()
 			return in.err
 		}
+		in.drained = in.end < len(in.buf)
 		return nil
 	}
 	n, err := in.conn.Read(in.probe[:])
@@ -107,9 +120,9 @@ func (in *intake) wait() error {
 func (in *intake) readDescriptor(fd uintptr) bool {
 	in.acquire()
 	n, again, err := readSocket(fd, in.buf)
-	if again {
+	if in.again = again; again {
 		in.release()
-		return false
+		return in.polled
 	}
 	in.end, in.err = n, err
 	if n == 0 && err == nil {

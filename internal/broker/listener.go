@@ -77,9 +77,9 @@ func (b *Broker) pause(d time.Duration) bool {
 	}
 }
 
-// ServeConn serves one connection, whoever accepted it, and returns when it has ended
-// and is closed. A *net.TCPConn costs least; any other net.Conn does, if its deadlines
-// work.
+// ServeConn serves one connection, whoever accepted it, and closes it in the end. It
+// may return earlier: a *net.TCPConn costs a goroutine only while there is something to
+// do for it. Any other net.Conn does too, if its deadlines work; it costs the caller's.
 func (b *Broker) ServeConn(conn net.Conn) {
 	c := newClient(b, conn)
 	b.mu.Lock()
@@ -95,11 +95,32 @@ func (b *Broker) ServeConn(conn net.Conn) {
 	b.sockets[c] = struct{}{}
 	b.connections.Add(1)
 	b.mu.Unlock()
-	defer b.connections.Done()
 	c.run()
+}
+
+// startPoller has quiet sockets waited for, where that is possible.
+func (b *Broker) startPoller() {
+	p, err := newPoller()
+	if err != nil {
+		b.log.Warn("every connection gets a goroutine", "err", err)
+	}
+	if p == nil {
+		return
+	}
+	b.poller = p
+	b.polling.Go(func() {
+		if err := p.run(); err != nil {
+			b.log.Error("connections are not heard any more", "err", err)
+		}
+	})
+}
+
+// forget is the end of ServeConn's work, whoever did the rest of it.
+func (b *Broker) forget(c *Client) {
 	b.mu.Lock()
 	delete(b.sockets, c)
 	b.mu.Unlock()
+	b.connections.Done()
 }
 
 func (b *Broker) closing() bool {

@@ -29,6 +29,7 @@ var writeBuffers = sync.Pool{New: func() any { return new([writeBuffer]byte) }}
 // record. It also holds how the connection ended, because from then on nothing may be
 // queued.
 type outbox struct {
+	owner       *Client // to be woken up at the end
 	conn        net.Conn
 	raw         syscall.RawConn // nil: not a plain socket, which always takes the goroutine
 	maxMessages int
@@ -272,6 +273,7 @@ func (o *outbox) expect(d time.Duration) bool {
 
 // setDeadlines wakes up who reads or writes.
 func (o *outbox) setDeadlines(read, write time.Time) {
+	defer o.owner.wake()
 	err := errors.Join(o.conn.SetReadDeadline(read), o.conn.SetWriteDeadline(write))
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		o.close()

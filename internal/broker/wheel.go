@@ -23,8 +23,8 @@ type wheel struct {
 // and moved on.
 const wheelSlots = 2048
 
-// watch is a client's place in the wheel.
-type watch struct {
+// spoke is a client's place in the wheel.
+type spoke struct {
 	seen       atomic.Int64 // tick of the last packet
 	limit      int64        // seconds of silence
 	slot       int
@@ -63,9 +63,9 @@ func (w *wheel) silent(tick int64) (silent []*Client) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := w.slots[tick%wheelSlots]; c != nil; {
-		next := c.watch.next
+		next := c.spoke.next
 		w.unlink(c)
-		if due := c.watch.seen.Load() + c.watch.limit; due > tick {
+		if due := c.spoke.seen.Load() + c.spoke.limit; due > tick {
 			w.link(c, due)
 		} else {
 			silent = append(silent, c)
@@ -78,47 +78,47 @@ func (w *wheel) silent(tick int64) (silent []*Client) {
 // add watches c from now on.
 func (w *wheel) add(c *Client, limit time.Duration) {
 	now := w.tick.Load()
-	c.watch.limit = int64((limit+time.Second-1)/time.Second) + 1 // the running second does not count
-	c.watch.seen.Store(now)
+	c.spoke.limit = int64((limit+time.Second-1)/time.Second) + 1 // the running second does not count
+	c.spoke.seen.Store(now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.link(c, now+c.watch.limit)
+	w.link(c, now+c.spoke.limit)
 }
 
 // remove forgets c.
 func (w *wheel) remove(c *Client) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c.watch.watched {
+	if c.spoke.watched {
 		w.unlink(c)
 	}
 }
 
 // heard notes that c has sent something.
-func (w *wheel) heard(c *Client) { c.watch.seen.Store(w.tick.Load()) }
+func (w *wheel) heard(c *Client) { c.spoke.seen.Store(w.tick.Load()) }
 
 func (w *wheel) link(c *Client, due int64) {
 	// A slot that is more than a turn away would be met too early, which does no harm.
 	now := w.tick.Load()
 	due = min(max(due, now+1), now+wheelSlots-1)
-	c.watch.slot = int(due % wheelSlots)
-	head := &w.slots[c.watch.slot]
-	c.watch.prev, c.watch.next = nil, *head
+	c.spoke.slot = int(due % wheelSlots)
+	head := &w.slots[c.spoke.slot]
+	c.spoke.prev, c.spoke.next = nil, *head
 	if *head != nil {
-		(*head).watch.prev = c
+		(*head).spoke.prev = c
 	}
-	*head, c.watch.watched = c, true
+	*head, c.spoke.watched = c, true
 }
 
 func (w *wheel) unlink(c *Client) {
 	switch {
-	case c.watch.prev != nil:
-		c.watch.prev.watch.next = c.watch.next
+	case c.spoke.prev != nil:
+		c.spoke.prev.spoke.next = c.spoke.next
 	default:
-		w.slots[c.watch.slot] = c.watch.next
+		w.slots[c.spoke.slot] = c.spoke.next
 	}
-	if c.watch.next != nil {
-		c.watch.next.watch.prev = c.watch.prev
+	if c.spoke.next != nil {
+		c.spoke.next.spoke.prev = c.spoke.prev
 	}
-	c.watch.prev, c.watch.next, c.watch.watched = nil, nil, false
+	c.spoke.prev, c.spoke.next, c.spoke.watched = nil, nil, false
 }
