@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -67,8 +69,21 @@ func answerTo(err error) (answer *Error, ours bool) {
 	return errorf("InternalError", http.StatusInternalServerError, "We encountered an internal error. Please try again."), true
 }
 
+// errorHeaders are what may stand in front of an error, in the spelling of net/http; what had
+// been said of an object before is not true of the error document. A "not modified" is about
+// the object, and has no document.
+var (
+	errorHeaders       = []string{"Allow", "Content-Range", "Retry-After", "X-Amz-Delete-Marker", "X-Amz-Request-Id", "X-Amz-Version-Id"}
+	notModifiedHeaders = []string{"Cache-Control", "Etag", "Expires", "Last-Modified", "X-Amz-Request-Id", "X-Amz-Version-Id"}
+)
+
 // writeError answers with S3's error document. Resource and request id are the request's.
 func writeError(w http.ResponseWriter, r *http.Request, e *Error) {
+	kept := errorHeaders
+	if e.Status == http.StatusNotModified {
+		kept = notModifiedHeaders
+	}
+	maps.DeleteFunc(w.Header(), func(name string, _ []string) bool { return !slices.Contains(kept, name) })
 	if e.Status == http.StatusNotModified || r.Method == http.MethodHead {
 		w.WriteHeader(e.Status)
 		return

@@ -139,7 +139,6 @@ func (c *call) getObject() error {
 	}
 	if err := checkConditions(c.r.Header, "", o.Meta, errNotModified); err != nil {
 		if errors.Is(err, errNotModified) {
-			h.Del("Content-Type")
 			c.tally.request(c.device())
 		}
 		return err
@@ -247,11 +246,6 @@ func (c *call) send(o *Object, part span, status int) error {
 	download, err := c.traffic.begin(device, c.r)
 	if err != nil {
 		c.tally.refused(device)
-		for name := range c.w.Header() {
-			if name != "X-Amz-Request-Id" {
-				delete(c.w.Header(), name)
-			}
-		}
 		c.w.Header().Set("Retry-After", strconv.Itoa(retryAfter()))
 		return err
 	}

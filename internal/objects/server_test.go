@@ -279,6 +279,19 @@ func TestObject(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
+	// What is said of an object is not said of an error.
+	for _, header := range []string{`If-Match: "x"`, "Range: bytes=9-"} {
+		status, text, h := f.do("GET", f.presigned("GET", "/firmware/pump/7%20%C3%A9%2B.bin"), "", header)
+		if status/100 != 4 || !strings.Contains(text, "<Error>") || h.Get("Content-Type") != "application/xml" ||
+			h.Get("Content-Encoding")+h.Get("Cache-Control")+h.Get("Etag")+h.Get("X-Amz-Meta-Note") != "" {
+			t.Errorf("%s: %d %q %v", header, status, text, h)
+		}
+	}
+	status, text, h := f.do("GET", f.presigned("GET", "/firmware/pump/7%20%C3%A9%2B.bin"), "", "If-None-Match: "+etag)
+	if status != 304 || text != "" || h.Get("Etag") != etag || h.Get("Cache-Control") != "no-store" || h.Get("Content-Encoding") != "" {
+		t.Errorf("not modified: %d %q %v", status, text, h)
+	}
+
 	if put := f.put("empty", ""); *put.ETag != `"d41d8cd98f00b204e9800998ecf8427e"` {
 		t.Errorf("%+v", put)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,5 +255,57 @@ func TestReadersKeepWhatTheyOpened(t *testing.T) {
 	got, err := io.ReadAll(io.LimitReader(o.File, o.Size))
 	if err := errors.Join(err, o.Close()); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+// TestOneWriterWins: of many who would make the same object, one does, and readers see one or none.
+func TestOneWriterWins(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir(), time.Now)
+	must(t, s.CreateBucket("bucket"))
+	const writers = 20
+	won := make(chan string, writers)
+	var all sync.WaitGroup
+	for i := range writers {
+		all.Go(func() {
+			content := fmt.Sprint("of writer ", i)
+			got, err := s.receive(strings.NewReader(content), "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, err = s.commit("bucket", "k", got, Meta{}, func(current *Meta) error {
+				if current != nil {
+					return errPrecondition
+				}
+				return nil
+			})
+			if err == nil {
+				won <- content
+			} else if !errors.Is(err, errPrecondition) {
+				t.Error(err)
+			}
+			if err := got.drop(); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			o, err := s.Get("bucket", "k", "")
+			if err == nil {
+				err = o.Close()
+			} else if errors.Is(err, errNoSuchKey) {
+				err = nil
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(won) != 1 {
+		t.Fatalf("%d won", len(won))
+	}
+	if got, want := s.mustGet(t, "k", ""), <-won; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
