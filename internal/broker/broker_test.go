@@ -96,7 +96,7 @@ func TestConnackProperties(t *testing.T) {
 	_, _, addr := serve(t, Config{})
 	_, ack := join(t, addr, connectPacket{version: 5, id: "x", keepAlive: 5000, props: []byte{propSessionExpiry, 0xff, 0xff, 0xff, 0xff}})
 	want := []byte{propSessionExpiry, 0, 0, 0x0e, 0x10, propServerKeepAlive, 0x04, 0xb0, propReceiveMaximum, 0, 100,
-		propMaximumPacketSize, 0, 2, 0x40, 0, propTopicAliasMaximum, 0, 8, propMaximumQoS, 1, propRetainAvailable, 1,
+		propMaximumPacketSize, 0, 2, 0x48, 0, propTopicAliasMaximum, 0, 8, propMaximumQoS, 1, propRetainAvailable, 1,
 		propWildcardAvailable, 1, propSubIDAvailable, 0, propSharedAvailable, 1}
 	if got := ack.body[3:]; !bytes.Equal(got, want) {
 		t.Errorf("CONNACK properties are\n% x, want\n% x", got, want)

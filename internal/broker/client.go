@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	headerAllowance = 16 << 10 // bytes of a packet besides its payload: topic and properties
+	headerAllowance = 18 << 10 // bytes of a packet besides its payload; with that of AWS 149,504 in all
 	maxClientID     = 128      // bytes (spec §2.3)
 	generatedID     = "$GEN/"  // what ids that clients did not give begin with
 	maxTopicAlias   = 8        // of a client (spec §2.17)
@@ -199,6 +199,8 @@ func (c *Client) hello() (hello connect, err error) {
 	cfg := &c.broker.cfg
 	c.id, c.version = hello.id, hello.version
 	switch {
+	case len(f.body) > cfg.MaxPayload:
+		return hello, misuse(codeTooLarge, "CONNECT too large")
 	case c.id == "" && (hello.version == 5 || hello.clean):
 		c.id = generatedID + uuid.NewString()
 	case c.id == "", len(c.id) > maxClientID, reserved(c.id):
@@ -387,6 +389,9 @@ func (c *Client) fail(err error) {
 
 // handle does what a packet asks for. An error ends the connection.
 func (c *Client) handle(f frame) error {
+	if f.padded && c.version == 5 {
+		return errMalformed
+	}
 	switch f.kind {
 	case typePublish:
 		return c.publish(f)

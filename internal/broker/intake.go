@@ -27,7 +27,7 @@ type intake struct {
 	conn  net.Conn
 	raw   syscall.RawConn       // nil: not a plain socket
 	read  func(fd uintptr) bool // what raw calls when there may be bytes
-	limit int                   // bytes of a packet after its fixed header
+	limit int                   // bytes of a packet
 
 	pooled     *[readBuffer]byte // what buf is part of, if it is from the pool
 	buf        []byte            // nil while idle

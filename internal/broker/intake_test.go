@@ -19,7 +19,7 @@ func TestIntakeTakesAnyCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	ends := map[string]func(t *rapid.T) (server, client net.Conn){
 		"socket": func(t *rapid.T) (net.Conn, net.Conn) {
 			client, err := net.Dial("tcp", l.Addr().String())
@@ -37,8 +37,8 @@ func TestIntakeTakesAnyCut(t *testing.T) {
 	for name, connect := range ends {
 		t.Run(name, rapid.MakeCheck(func(t *rapid.T) {
 			server, client := connect(t)
-			defer server.Close()
-			defer client.Close()
+			defer func() { _ = server.Close() }()
+			defer func() { _ = client.Close() }()
 			bodies := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 10_000), 1, 8).Draw(t, "bodies")
 			var stream []byte
 			for _, body := range bodies {
@@ -46,7 +46,7 @@ func TestIntakeTakesAnyCut(t *testing.T) {
 			}
 			cuts := rapid.SliceOfN(rapid.IntRange(1, 6000), 1, 20).Draw(t, "cuts")
 			go func() {
-				defer client.Close()
+				defer func() { _ = client.Close() }()
 				for i := 0; len(stream) > 0; i++ {
 					n := min(cuts[i%len(cuts)], len(stream))
 					if _, err := client.Write(stream[:n]); err != nil {
@@ -56,7 +56,7 @@ func TestIntakeTakesAnyCut(t *testing.T) {
 				}
 			}()
 			var in intake
-			in.init(server, 10_000)
+			in.init(server, 10_003)
 			for _, body := range bodies {
 				f, ok, err := in.take()
 				for ; !ok && err == nil; f, ok, err = in.take() {
@@ -81,9 +81,9 @@ func TestIntakeTakesAnyCut(t *testing.T) {
 // What has been announced and does not come costs what has come.
 func TestIntakeGrowsByWhatComes(t *testing.T) {
 	server, client := net.Pipe()
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	go func() {
-		defer client.Close()
+		defer func() { _ = client.Close() }()
 		_, _ = client.Write(append(appendLength([]byte{typePublish << 4}, 100_000), make([]byte, 5000)...))
 	}()
 	var in intake

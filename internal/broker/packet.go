@@ -78,6 +78,9 @@ const (
 	propSharedAvailable     = 0x2A
 )
 
+// maxUserProperties is how many bytes the user properties of a packet may have (spec §2.17).
+const maxUserProperties = 8 << 10
+
 // maxMessageExpiry is the longest life of a message (spec §2.17), seconds.
 const maxMessageExpiry = 604_800
 
@@ -100,12 +103,13 @@ var errMalformed = misuse(codeMalformed, "malformed packet")
 // part of the buffer that it was read into.
 type frame struct {
 	kind, flags byte
+	padded      bool // the length has more bytes than it needs, which MQTT 5 forbids
 	body        []byte
 }
 
 // parseFrame takes the packet that b begins with. size is that of the whole packet, 0 as
 // long as its length is not there; the frame is only complete if b has as much. The
-// error of a packet of more than limit bytes after its fixed header comes before them.
+// error of a packet of more than limit bytes comes before them.
 func parseFrame(b []byte, limit int) (f frame, size int, err error) {
 	if len(b) < 2 {
 		return f, 0, nil
@@ -124,10 +128,11 @@ func parseFrame(b []byte, limit int) (f frame, size int, err error) {
 			return f, 0, errMalformed
 		}
 	}
-	if length > limit {
+	f.padded = at > 1 && b[at] == 0
+	at++
+	if at+length > limit {
 		return f, 0, misuse(codeTooLarge, "packet too large")
 	}
-	at++
 	if size = at + length; size <= len(b) {
 		f.body = b[at:size:size]
 	}
@@ -177,6 +182,9 @@ func (d *decoder) varint() int {
 	for shift := 0; shift <= 21; shift += 7 {
 		b := d.byte()
 		v |= int(b&0x7f) << shift
+		if b == 0 && shift > 0 { // longer than need be (MQTT 5 §1.5.5)
+			break
+		}
 		if b < 0x80 {
 			return v
 		}
@@ -213,13 +221,18 @@ type properties struct {
 func (p *properties) has(id byte) bool { return p.set>>id&1 == 1 }
 
 // properties reads a property list in which only the given ones may be, each
-// once; user properties may repeat.
+// once; user properties may repeat. What does not belong there is malformed, what
+// does and makes no sense a protocol error (MQTT 5 §2.2.2.2).
 func (d *decoder) properties(allowed ...byte) (p properties, err error) {
-	list := decoder{b: d.take(d.varint()), bad: d.bad}
+	list := decoder{b: d.take(d.varint())}
+	user := 0 // bytes of user properties
 	for len(list.b) > 0 && !list.bad {
 		id := list.byte()
-		if id > propSharedAvailable || !contains(allowed, id) || (p.has(id) && id != propUser) {
-			return p, misuse(codeProtocolError, "property not allowed here")
+		switch {
+		case !contains(allowed, id):
+			return p, misuse(codeMalformed, "property not allowed here")
+		case p.has(id) && id != propUser:
+			return p, misuse(codeProtocolError, "property twice")
 		}
 		p.set |= 1 << id
 		switch id {
@@ -241,7 +254,11 @@ func (d *decoder) properties(allowed ...byte) (p properties, err error) {
 		case propCorrelationData:
 			p.message.CorrelationData = append([]byte{}, list.bytes()...)
 		case propUser:
+			before := len(list.b) + 1 // with the identifier
 			k, v := list.string(), list.string()
+			if user += before - len(list.b); user > maxUserProperties {
+				return p, misuse(codeTooLarge, "user properties too large")
+			}
 			p.message.User = append(p.message.User, UserProperty{k, v})
 		case propSubscriptionID:
 			list.varint()
@@ -302,6 +319,12 @@ var (
 	disconnectProperties = []byte{propSessionExpiry, propReasonString, propUser}
 )
 
+// What a client may say in a PUBACK, and in a DISCONNECT (MQTT 5 §3.4.2.1, §3.14.2.1).
+var (
+	pubackCodes     = []byte{0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}
+	disconnectCodes = []byte{0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99}
+)
+
 // attach puts what a client said about a message onto it. now is when the life
 // of the message begins.
 func (p *properties) attach(m *Message, now time.Time) {
@@ -354,6 +377,9 @@ func decodeConnect(f frame) (c connect, err error) {
 		return c, errMalformed
 	}
 	c.version = level
+	if level == 5 && f.padded {
+		return c, errMalformed
+	}
 	flags := d.byte()
 	will, willQoS, willRetain := flags&0x04 != 0, flags>>3&3, flags&0x20 != 0
 	password, username := flags&0x40 != 0, flags&0x80 != 0
@@ -456,8 +482,11 @@ func decodeSubscribe(f frame, version byte) (id uint16, filters []request, err e
 	for len(d.b) > 0 {
 		r := request{filter: d.string()}
 		o := d.byte()
-		if o&3 == 3 || (version == 4 && o > 2) || o>>4 > 2 {
+		switch {
+		case version == 4 && o > 2, o > 0x3f: // reserved bits
 			return 0, nil, errMalformed
+		case o&3 == 3, o>>4 == 3:
+			return 0, nil, misuse(codeProtocolError, "subscription options out of range")
 		}
 		r.options = options{qos: min(o&3, 1), noLocal: o&0x04 != 0, retainAsPublished: o&0x08 != 0}
 		r.retainHandling = o >> 4
@@ -483,7 +512,11 @@ func decodeUnsubscribe(f frame, version byte) (id uint16, filters []string, err 
 		}
 	}
 	for len(d.b) > 0 {
-		filters = append(filters, d.string())
+		filter := d.string()
+		if filter == "" { // (MQTT 5 §4.7.3)
+			return 0, nil, errMalformed
+		}
+		filters = append(filters, filter)
 	}
 	if d.bad {
 		return 0, nil, errMalformed
@@ -498,7 +531,10 @@ func decodePuback(f frame, version byte) (id uint16, err error) {
 	d := decoder{b: f.body}
 	id = d.uint16()
 	if version == 5 && len(d.b) > 0 {
-		d.byte() // whatever the client thinks of the message, it has it
+		// Whatever the client thinks of the message, it has it.
+		if code := d.byte(); !contains(pubackCodes, code) {
+			return 0, misuse(codeProtocolError, "reason code not allowed here")
+		}
 		if len(d.b) > 0 {
 			if _, err := d.properties(ackProperties...); err != nil {
 				return 0, err
@@ -514,7 +550,9 @@ func decodePuback(f frame, version byte) (id uint16, err error) {
 func decodeDisconnect(f frame, version byte) (code byte, p properties, err error) {
 	d := decoder{b: f.body}
 	if version == 5 && len(d.b) > 0 {
-		code = d.byte()
+		if code = d.byte(); !contains(disconnectCodes, code) {
+			return 0, p, misuse(codeProtocolError, "reason code not allowed here")
+		}
 		if len(d.b) > 0 {
 			if p, err = d.properties(disconnectProperties...); err != nil {
 				return 0, p, err
