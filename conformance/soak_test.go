@@ -163,6 +163,7 @@ type soakDevice struct {
 	random     *rand.Rand
 
 	client  *mq.Client
+	forget  func() bool     // its connection does not end with the context
 	old     net.Conn        // one that is about to be displaced
 	fresh   [groupSize]bool // of a clean session: nothing heard on this connection
 	unacked []int           // numbers on their way, in order
@@ -268,6 +269,10 @@ func (d *soakDevice) connect() error {
 		return err
 	}
 	d.client = mq.New(conn)
+	if d.forget != nil {
+		d.forget()
+	}
+	d.forget = context.AfterFunc(d.ctx, func() { _ = conn.Close() }) // a failure ends all
 	p := mq.Connect{Version: d.version, ID: fmt.Sprint("soak", d.n), Persistent: d.persistent, KeepAlive: 600}
 	if d.version == 5 && d.persistent {
 		p.Props = mq.Prop(mq.SessionExpiry, 3600)
