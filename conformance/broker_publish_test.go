@@ -377,3 +377,23 @@ func props5(version byte) []byte {
 	}
 	return nil
 }
+
+// Acknowledgements leave in the order of the messages (MQTT-4.6.0-2), though the first has to wait
+// until it is safe for who is slow, and the others need not.
+func TestAcknowledgementsInOrder(t *testing.T) {
+	onBroker(t, func(f *fleet, v byte) {
+		slow := f.client(v, "slow", persistent)
+		slow.Granted(1, f.topic("slow"))
+		root := "$aws/things/" + f.thing("t") + "/jobs/"
+		w := f.client(v, "t")
+		for range 10 {
+			w.Send(mq.Publish{Topic: f.topic("slow"), Payload: "x", QoS: 1, ID: 1}.Encode(v),
+				mq.Publish{Topic: f.topic("nobody"), Payload: "x", QoS: 1, ID: 2}.Encode(v),
+				mq.Publish{Topic: root + "get", Payload: `{}`, QoS: 1, ID: 3}.Encode(v),
+				mq.Publish{Topic: f.topic("slow"), Payload: "x", QoS: 1, ID: 4}.Encode(v))
+			for id := 1; id <= 4; id++ {
+				w.Acked(mq.PUBACK, id)
+			}
+		}
+	})
+}

@@ -464,7 +464,7 @@ func (c *Client) publish(f frame) error {
 		return c.route(m, p.id)
 	}
 	if m.QoS == 1 {
-		return c.answer(encodePuback(p.id, codeSuccess))
+		return c.acknowledge(p.id, codeSuccess)
 	}
 	return nil
 }
@@ -472,26 +472,20 @@ func (c *Client) publish(f frame) error {
 // route sends a message to its subscribers, and acknowledges it once it is safe
 // with those whose sessions are persistent.
 func (c *Client) route(m Message, id uint16) error {
-	var done func()
-	if m.QoS == 1 {
-		if err := c.beginMessage(); err != nil {
-			return err
+	if m.QoS == 0 {
+		if !c.broker.publish(m, c.id, nil) {
+			c.broker.stats.refused.Add(1)
 		}
-		pending := c.allowance.pending
-		done = func() {
-			_ = c.answer(encodePuback(id, codeSuccess))
-			pending.end()
-		}
-	}
-	if c.broker.publish(m, c.id, done) {
 		return nil
 	}
-	if m.QoS == 1 {
-		c.allowance.pending.end()
+	number, err := c.beginMessage(id)
+	if err != nil {
+		return err
 	}
-	c.broker.stats.refused.Add(1)
-	if c.version == 5 && m.QoS == 1 {
-		return c.answer(encodePuback(id, codeQuotaExceeded))
+	pending := c.allowance.pending
+	if !c.broker.publish(m, c.id, func() { pending.end(c, number, codeSuccess) }) {
+		c.broker.stats.refused.Add(1)
+		pending.end(c, number, codeQuotaExceeded)
 	}
 	return nil
 }
@@ -524,7 +518,7 @@ func (c *Client) resolve(topic string, p properties) (string, error) {
 func (c *Client) refusePublish(p publish, fault *protocolError) error {
 	c.broker.stats.refused.Add(1)
 	if c.version == 5 && p.message.QoS == 1 {
-		return c.answer(encodePuback(p.id, fault.code))
+		return c.acknowledge(p.id, fault.code)
 	}
 	return fault
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -93,7 +92,7 @@ func (c *Client) mayPublish() bool {
 func (c *Client) throttle(p *publish) error {
 	c.broker.stats.refused.Add(1)
 	if c.version == 5 && p.message.QoS == 1 {
-		return c.answer(encodePuback(p.id, codeQuotaExceeded))
+		return c.acknowledge(p.id, codeQuotaExceeded)
 	}
 	return nil
 }
@@ -142,34 +141,85 @@ func (c *Client) pauseReading(d time.Duration, ready <-chan struct{}) error {
 	}
 }
 
-// pending counts the messages of a client that are not safe yet and therefore not
-// acknowledged.
+// pending are the PUBLISHes of a client that are not acknowledged, in their order. It is
+// also that of the acknowledgements (MQTT 3.1.1 and 5, 4.6), though some messages are safe
+// sooner than others.
 type pending struct {
-	n    atomic.Int32
 	room chan struct{} // told when one has been acknowledged
+
+	mu    sync.Mutex
+	first int // number of the first in queue, of all in it from the beginning
+	queue []acknowledgement
 }
 
-// beginMessage makes room for another QoS 1 message of the client's. More than
-// Config.MaxInflight at a time are an error in MQTT 5, and wait in MQTT 3.1.1 (spec §2.6).
-func (c *Client) beginMessage() error {
+type acknowledgement struct {
+	id    uint16
+	code  byte
+	known bool // may leave once those before it have left
+}
+
+// beginMessage makes room for another QoS 1 message of the client's, to be acknowledged by
+// end with the number that it returns. More than Config.MaxInflight at a time are an error in
+// MQTT 5, and wait in MQTT 3.1.1 (spec §2.6).
+func (c *Client) beginMessage(id uint16) (number int, err error) {
 	if c.allowance.pending == nil {
 		c.allowance.pending = &pending{room: make(chan struct{}, 1)}
 	}
 	p := c.allowance.pending
-	for int(p.n.Load()) >= c.broker.cfg.MaxInflight {
+	for p.len() >= c.broker.cfg.MaxInflight {
 		if c.version == 5 {
-			return misuse(codeReceiveMaximum, "receive maximum exceeded")
+			return 0, misuse(codeReceiveMaximum, "receive maximum exceeded")
 		}
 		if err := c.pauseReading(0, p.room); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	p.n.Add(1)
+	return p.add(acknowledgement{id: id}), nil
+}
+
+// acknowledge answers a PUBLISH, behind those that are not acknowledged yet.
+func (c *Client) acknowledge(id uint16, code byte) error {
+	p := c.allowance.pending
+	if p == nil || p.len() == 0 {
+		return c.answer(encodePuback(id, code))
+	}
+	p.end(c, p.add(acknowledgement{id: id}), code)
 	return nil
 }
 
-func (p *pending) end() {
-	p.n.Add(-1)
+func (p *pending) len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
+}
+
+func (p *pending) add(a acknowledgement) (number int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = append(p.queue, a)
+	return p.first + len(p.queue) - 1
+}
+
+// end says how a PUBLISH is acknowledged. It may be called by any goroutine.
+func (p *pending) end(c *Client, number int, code byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := &p.queue[number-p.first]
+	a.code, a.known = code, true
+	n := 0
+	for n < len(p.queue) && p.queue[n].known {
+		if a := p.queue[n]; a.code == codeSuccess || c.version == 5 { // 3.1.1 has no word for a refusal
+			_ = c.answer(encodePuback(a.id, a.code)) // the connection may be gone
+		}
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	p.first += n
+	if p.queue = p.queue[:copy(p.queue, p.queue[n:])]; len(p.queue) == 0 && cap(p.queue) > 8 {
+		p.queue = nil // a quiet client holds no memory for it
+	}
 	select {
 	case p.room <- struct{}{}:
 	default:
