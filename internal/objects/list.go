@@ -173,8 +173,9 @@ func (s *Store) list(bucket string, q Query, add func(p *Page, current Meta) (bo
 			from += "\x00"
 		}
 	}
+	passed := q.After // a common prefix that needs nothing more
 	for {
-		next := ""
+		next, skipped := "", 0
 		for key, err := range keysFrom(s.path("buckets", bucket, "current"), from) {
 			if err != nil {
 				return p, err
@@ -188,10 +189,15 @@ func (s *Store) list(bucket string, q Query, add func(p *Page, current Meta) (bo
 					common = key[:len(q.Prefix)+i+len(q.Delimiter)]
 				}
 			}
-			if common != "" && common == q.After {
+			if common != "" && common == passed {
+				// The names at hand are looked through; behind them, the folder is read from where it ends.
+				if skipped++; skipped < namesAtOnce {
+					continue
+				}
 				next = common
 				break
 			}
+			skipped = 0
 			current, err := statObject(s.current(bucket, key))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // it went meanwhile
@@ -221,8 +227,7 @@ func (s *Store) list(bucket string, q Query, add func(p *Page, current Meta) (bo
 			}
 			if common != "" {
 				p.Prefixes, p.Last, p.Version = append(p.Prefixes, common), common, ""
-				next = common
-				break
+				passed = common
 			}
 		}
 		if next == "" {

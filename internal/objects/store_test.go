@@ -309,3 +309,24 @@ func TestOneWriterWins(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestCommonPrefixOfMany: more keys below a common prefix than are looked through one by one.
+func TestCommonPrefixOfMany(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir(), time.Now)
+	must(t, s.CreateBucket("bucket"))
+	s.mustPut(t, "b", "content")
+	for i := range namesAtOnce + 100 {
+		must(t, os.Link(s.current("bucket", "b"), s.current("bucket", fmt.Sprintf("a/%d", i))))
+	}
+	p, err := s.List("bucket", Query{Delimiter: "/", Limit: 1})
+	must(t, err)
+	if len(p.Objects) != 0 || !slices.Equal(p.Prefixes, []string{"a/"}) || !p.More {
+		t.Errorf("%+v", p)
+	}
+	p, err = s.List("bucket", Query{Delimiter: "/", Limit: 1, After: p.Last})
+	must(t, err)
+	if len(p.Objects) != 1 || p.Objects[0].Key != "b" || len(p.Prefixes) != 0 || p.More {
+		t.Errorf("%+v", p)
+	}
+}
