@@ -21,6 +21,7 @@ import (
 // plane it is for.
 type front struct {
 	control, devices   http.Handler
+	messages           http.Handler // the MQTT broker over HTTP
 	bulk, downloads    http.Handler
 	test               http.Handler // nil unless in test mode
 	objects            http.Handler // nil if there is no object store here
@@ -111,8 +112,7 @@ func (f *front) api(w http.ResponseWriter, r *http.Request) {
 	case id.Service == "iot-jobs-data", jobsHost(r.Host):
 		f.devices.ServeHTTP(w, r)
 	case id.Service == "iotdata":
-		wire.WriteError(w, &wire.Error{Code: "NotImplementedException", Status: http.StatusNotImplemented,
-			Message: fmt.Sprintf("drover does not have the AWS IoT data plane (iotdata) yet: %s %s", r.Method, r.URL.Path)})
+		f.messages.ServeHTTP(w, r)
 	default:
 		f.control.ServeHTTP(w, r)
 	}

@@ -24,6 +24,7 @@ import (
 	"drover/internal/dataplane"
 	"drover/internal/engine"
 	"drover/internal/iot"
+	"drover/internal/iotdata"
 	"drover/internal/objects"
 	"drover/internal/registry"
 	"drover/internal/store/sqlstore"
@@ -230,7 +231,8 @@ func (s *server) assemble(ctx context.Context) (err error) {
 		Jobs: s.engine, Registry: things, Sources: files.sources, Realm: realm, Logger: s.log, Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
-		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
+		control: api, devices: devices, messages: iotdata.New(iotdata.Config{Broker: s.broker, Logger: s.log, Now: s.clock.now}),
+		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}

@@ -136,6 +136,7 @@ const (
 	DuplicateClientID DisconnectReason = "DUPLICATE_CLIENTID"
 	KeepAliveTimeout  DisconnectReason = "MQTT_KEEP_ALIVE_TIMEOUT"
 	ServerInitiated   DisconnectReason = "SERVER_INITIATED_DISCONNECT"
+	APIInitiated      DisconnectReason = "API_INITIATED_DISCONNECT"
 	Throttled         DisconnectReason = "THROTTLED" // the client did not read what it was sent
 )
 

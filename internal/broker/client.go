@@ -280,7 +280,7 @@ func (c *Client) accept(hello *connect) bool {
 		// A newer connection, or Close, was quicker than the CONNACK: this one has
 		// never been.
 		b.keeper.endWill(c.stored.Key)
-		b.release(c, c.session.detach())
+		b.release(c, c.session.detach(ConnectionLost))
 		return false
 	}
 	b.stats.accepted.Add(1)
@@ -299,7 +299,7 @@ func (c *Client) goodbye() {
 	c.mu.Lock()
 	reason := c.reason
 	c.mu.Unlock()
-	over := c.session.detach()
+	over := c.session.detach(reason)
 	c.sendWill(over)
 	b.log.Debug("client disconnected", "client", c.id, "addr", c.RemoteAddr(), "reason", reason)
 	b.cfg.Handler.Disconnected(c, reason)

@@ -30,13 +30,14 @@ type session struct {
 	version byte  // a session does not cross versions (spec §2.1)
 
 	mu       sync.Mutex
-	client   *Client       // nil while offline
-	ended    bool          // nothing may be kept any more
-	full     bool          // messages have been dropped, and it has been said
-	expiry   time.Duration // how long it outlives the connection; 0 = not at all
-	expires  time.Time     // while offline
-	timer    *time.Timer   // while offline; ends the session
-	replay   *time.Timer   // while what has waited is sent at a pace
+	client   *Client          // nil while offline
+	ended    bool             // nothing may be kept any more
+	full     bool             // messages have been dropped, and it has been said
+	expiry   time.Duration    // how long it outlives the connection; 0 = not at all
+	expires  time.Time        // while offline
+	timer    *time.Timer      // while offline; ends the session
+	reason   DisconnectReason // of its last connection, while offline
+	replay   *time.Timer      // while what has waited is sent at a pace
 	subs     []subscription
 	groups   []*group // of shared subscriptions
 	lastID   uint16
@@ -419,9 +420,9 @@ func (s *session) save(expires time.Time) {
 
 // detach takes the connection away and reports whether the session is over. What
 // the client has not acknowledged of its groups' messages goes back to them.
-func (s *session) detach() (over bool) {
+func (s *session) detach(reason DisconnectReason) (over bool) {
 	s.mu.Lock()
-	s.client = nil
+	s.client, s.reason = nil, reason
 	s.stopTimers()
 	var groups []*group
 	back := map[*group][]outgoing{}
