@@ -18,8 +18,10 @@ import (
 // Config says how a broker behaves. The zero value of a field, except Handler,
 // means the default, which is what AWS IoT Core does (spec §2.20).
 type Config struct {
-	Handler Handler      // required
-	Logger  *slog.Logger // default: discard
+	Handler       Handler       // required
+	Authenticator Authenticator // default: everybody may connect
+	Authorizer    Authorizer    // default: what Handler allows is allowed
+	Logger        *slog.Logger  // default: discard
 
 	MaxPayload       int // bytes of one message; default 128 KiB
 	MaxTopic         int // bytes of a topic or filter; default 256
@@ -137,6 +139,9 @@ const (
 	KeepAliveTimeout  DisconnectReason = "MQTT_KEEP_ALIVE_TIMEOUT"
 	ServerInitiated   DisconnectReason = "SERVER_INITIATED_DISCONNECT"
 	APIInitiated      DisconnectReason = "API_INITIATED_DISCONNECT"
+	ForbiddenAccess   DisconnectReason = "FORBIDDEN_ACCESS"
+	AuthorizerExpired DisconnectReason = "CUSTOMAUTH_TTL_EXPIRATION" // of Identity
+	WebSocketExpired  DisconnectReason = "WEBSOCKET_TTL_EXPIRATION"
 	Throttled         DisconnectReason = "THROTTLED" // the client did not read what it was sent
 )
 
@@ -210,6 +215,8 @@ type Broker struct {
 
 	handshakes *rate.Limiter // of WebSockets
 	turnstile  *turnstile
+
+	reconsidered atomic.Uint64 // how often all permissions have been taken back
 
 	connections sync.WaitGroup // goroutines of connections, and the wheel's
 	polling     sync.WaitGroup // the poller's

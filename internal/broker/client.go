@@ -38,6 +38,10 @@ type Client struct {
 	connectedAt time.Time
 	uuid        uuid.UUID
 	session     *session
+	identity    Identity
+
+	identityOver func() bool // stops the timer that waits for the end of identity; nil: there is none
+	permissions  permissions
 
 	// Of the connection's goroutine.
 	will      *Message
@@ -246,6 +250,9 @@ func (c *Client) refuse(version byte, err error) {
 func (c *Client) begin() bool {
 	hello, err := c.hello()
 	if err == nil {
+		err = c.authenticate(&hello)
+	}
+	if err == nil {
 		err = c.broker.claim(c)
 	}
 	if err != nil {
@@ -285,6 +292,7 @@ func (c *Client) accept(hello *connect) bool {
 	}
 	b.stats.accepted.Add(1)
 	b.cfg.Handler.Connected(c)
+	c.identityOver = c.expireIdentity()
 	b.wheel.add(c, c.keepAlive+c.keepAlive/2)
 	c.expect(0) // the wheel looks after it from here on
 	c.watch()
@@ -295,6 +303,9 @@ func (c *Client) accept(hello *connect) bool {
 func (c *Client) goodbye() {
 	b := c.broker
 	b.wheel.remove(c)
+	if c.identityOver != nil {
+		c.identityOver()
+	}
 	c.flush()
 	c.mu.Lock()
 	reason := c.reason
@@ -452,6 +463,8 @@ func (c *Client) publish(f frame) error {
 		return misuse(codeTooLarge, "payload too large")
 	case !c.mayPublish():
 		return c.throttle(&p)
+	case !c.maySend(&m):
+		return c.refusePublish(p, &protocolError{codeNotAuthorized, AuthError, "publish denied"})
 	}
 	switch cfg.Handler.Publish(c, m) {
 	case Refuse:
@@ -552,7 +565,7 @@ func (c *Client) subscribe(f frame) error {
 			codes[i] = codeFilterInvalid
 		case !withinLimits(r.filter, cfg.MaxTopic, cfg.MaxSlashes):
 			codes[i] = codeFilterInvalid
-		case !cfg.Handler.AllowSubscribe(c, r.filter):
+		case !cfg.Handler.AllowSubscribe(c, r.filter), !c.may(MaySubscribe, r.filter):
 			codes[i] = codeNotAuthorized
 		default:
 			existed, ok := c.session.subscribe(r.filter, r.options, cfg.MaxSubscriptions)
@@ -581,7 +594,7 @@ func (c *Client) subscribe(f frame) error {
 	for _, r := range retained {
 		// Only a filter that is the topic itself brings the retained message
 		// (spec §2.2, difference 6); no topic has the text of a wildcard filter.
-		if m := b.retainedAt(r.filter); m != nil {
+		if m := b.retainedAt(r.filter); m != nil && c.may(MayReceive, r.filter) {
 			e := b.copiesOf(m.message, true, nil)
 			_ = c.session.deliver(e, min(m.message.QoS, r.options.qos, 1), true, c) // counted where it fails
 			e.finish()

@@ -200,6 +200,8 @@ type connectPacket struct {
 	will      *Message
 	willProps []byte
 	name      string // protocol name, "MQTT" if empty
+	username  string // with password, if that is not empty
+	password  string
 }
 
 func (p connectPacket) encode() []byte {
@@ -216,6 +218,9 @@ func (p connectPacket) encode() []byte {
 			flags |= 0x20
 		}
 	}
+	if p.password != "" {
+		flags |= 0xC0
+	}
 	body := appendString(nil, p.name)
 	body = append(body, p.version, flags, byte(p.keepAlive>>8), byte(p.keepAlive))
 	if p.version == 5 {
@@ -227,6 +232,9 @@ func (p connectPacket) encode() []byte {
 			body = append(body, propertyList(p.willProps)...)
 		}
 		body = appendString(appendString(body, p.will.Topic), string(p.will.Payload))
+	}
+	if p.password != "" {
+		body = appendString(appendString(body, p.username), p.password)
 	}
 	return appendPacket(nil, typeConnect<<4, body)
 }

@@ -33,7 +33,9 @@ const (
 	codeProtocolError        = 0x82
 	codeUnsupportedVersion   = 0x84
 	codeClientIDInvalid      = 0x85
+	codeBadCredentials       = 0x86
 	codeNotAuthorized        = 0x87
+	codeUnavailable          = 0x88
 	codeShuttingDown         = 0x8B
 	codeBadAuthMethod        = 0x8C
 	codeKeepAliveTimeout     = 0x8D
@@ -45,6 +47,7 @@ const (
 	codeQuotaExceeded        = 0x97
 	codeAdministrative       = 0x98
 	codeQoSNotSupported      = 0x9B
+	codeMaximumTime          = 0xA0
 	codeSubIDNotSupported    = 0xA1
 	connackUnacceptableLevel = 1 // MQTT 3.1.1
 )
@@ -350,6 +353,8 @@ type connect struct {
 	clean     bool // Clean Session, Clean Start
 	keepAlive uint16
 	id        string
+	username  string
+	password  []byte   // nil if there is none
 	will      *Message // nil if there is none
 	willDelay time.Duration
 	willProps properties
@@ -405,10 +410,10 @@ func decodeConnect(f frame) (c connect, err error) {
 		c.will.Topic, c.will.Payload = d.string(), bytes.Clone(d.bytes())
 	}
 	if username {
-		d.string()
+		c.username = d.string()
 	}
 	if password {
-		d.bytes()
+		c.password = bytes.Clone(d.bytes())
 	}
 	if d.bad || len(d.b) > 0 {
 		return c, errMalformed
@@ -699,8 +704,10 @@ func encodeRefusal(version, code byte) []byte {
 			short = connackUnacceptableLevel
 		case codeClientIDInvalid:
 			short = 2
-		case codeShuttingDown, codeQuotaExceeded:
+		case codeShuttingDown, codeQuotaExceeded, codeUnavailable:
 			short = 3
+		case codeBadCredentials:
+			short = 4
 		case codeNotAuthorized:
 			short = 5
 		default:

@@ -162,6 +162,9 @@ func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
 	if s.ended || (c == nil && (qos == 0 || s.expiry == 0)) || (only != nil && qos == 0 && c != only) {
 		return ErrOffline
 	}
+	if c != nil && only == nil && !c.may(MayReceive, e.message.Topic) {
+		return nil // not for this client, for as long as that is so (spec §5.10)
+	}
 	if qos == 0 {
 		return c.sendMessage(e.packet(s.version, 0, retain, 0))
 	}
@@ -216,7 +219,7 @@ func (s *session) offer(e *copies, g *group, owner int64, o options) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.client
-	if s.ended || c == nil {
+	if s.ended || c == nil || !c.may(MayReceive, e.message.Topic) {
 		return false
 	}
 	retain := e.message.Retain && o.retainAsPublished && s.version == 5
@@ -348,10 +351,14 @@ func (s *session) nextWaiting(now time.Time) (o outgoing, qos byte, ok bool) {
 		if len(s.waiting) == 0 {
 			s.waiting, s.full = nil, false
 		}
-		if !o.expired(now) {
+		switch {
+		case o.expired(now):
+			s.expired(o)
+		case !s.client.may(MayReceive, o.message.Topic):
+			s.broker.keeper.drop(o.entry)
+		default:
 			return o, 1, true
 		}
-		s.expired(o)
 	}
 	for _, g := range s.groups {
 		if o, ok = g.take(now); ok {
@@ -389,6 +396,10 @@ func (s *session) attach(c *Client, connack []byte, expiry time.Duration) error 
 	for _, o := range s.inflight {
 		if o.expired(now) {
 			s.expired(o)
+			continue
+		}
+		if !c.may(MayReceive, o.message.Topic) {
+			s.broker.keeper.drop(o.entry)
 			continue
 		}
 		packet, _ := encodePublish(o.message, s.version, 1, o.retain, true, o.id, now)

@@ -33,7 +33,7 @@ func (c *Client) sendWill(over bool) {
 	if w.Key == 0 {
 		return
 	}
-	if c.will == nil || c.noWill.Load() || b.cfg.Handler.Publish(c, w.message(b.cfg.Now())) != Route {
+	if c.will == nil || c.noWill.Load() || !c.maySend(&w.Message) || b.cfg.Handler.Publish(c, w.message(b.cfg.Now())) != Route {
 		b.keeper.endWill(w.Key)
 		return
 	}
