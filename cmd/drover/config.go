@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type serveConfig struct {
 	MQTTS     string          `name:"mqtts" help:"Address for devices with TLS; needs --tls-cert and --tls-key. Devices are not asked for certificates yet, so other than on loopback it needs --insecure." placeholder:"ADDR"`
 	TLSCert   string          `name:"tls-cert" help:"Certificate chain of the server, PEM." type:"path" placeholder:"FILE"`
 	TLSKey    string          `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE"`
+	Proxies   []netip.Prefix  `name:"proxy-protocol" help:"Networks of load balancers in front of all addresses, such as 10.0.0.0/24, that say by the PROXY protocol (1 or 2) for whom they speak. From there nothing else is accepted." placeholder:"CIDR"`
 	Insecure  bool            `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
 	Store     string          `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
 	Objects   bool            `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`

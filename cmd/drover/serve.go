@@ -304,6 +304,9 @@ func (s *server) listen() ([]door, error) {
 		}
 		s.listeners = append(s.listeners, listener)
 		*l.url = l.scheme + "://" + listener.Addr().String()
+		if len(s.cfg.Proxies) > 0 {
+			listener = broker.ProxyListener(listener, s.cfg.Proxies)
+		}
 		if l.tls {
 			listener = tls.NewListener(listener, certs)
 		}

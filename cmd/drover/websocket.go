@@ -1,8 +1,8 @@
 package main
 
 import (
-	"net"
 	"net/http"
+	"net/netip"
 
 	"drover/internal/wire"
 )
@@ -14,10 +14,10 @@ const webSocketPath = "/mqtt"
 // WebSocket are not authenticated yet.
 func onLoopback(insecure bool, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		if tcp, ok := addr.(*net.TCPAddr); !insecure && (!ok || !tcp.IP.IsLoopback()) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		if !insecure && (err != nil || !from.Addr().Unmap().IsLoopback()) {
 			wire.WriteError(w, &wire.Error{Code: "ForbiddenException", Status: http.StatusForbidden,
-				Message: "MQTT over WebSocket does not authenticate devices yet: it needs a loopback address, or --insecure"})
+				Message: "MQTT over WebSocket does not authenticate devices yet: it is for clients of the same machine, or needs --insecure"})
 			return
 		}
 		next(w, r)

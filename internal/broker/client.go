@@ -185,10 +185,24 @@ func (c *Client) read(within time.Duration) (frame, error) {
 	return f, err
 }
 
+// direct has the socket itself asked from now on, if there is one.
+func (c *Client) direct() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in.init(c.conn, c.in.limit)
+	c.raw = c.in.raw
+}
+
 // hello reads a CONNECT and takes from it what makes the client.
 func (c *Client) hello() (hello connect, err error) {
 	if !c.expect(c.broker.cfg.ConnectTimeout) {
 		return hello, ErrOffline
+	}
+	if p, ok := c.conn.(*proxied); ok {
+		if err := p.header(); err != nil {
+			return hello, err
+		}
+		c.direct()
 	}
 	f, err := c.read(0)
 	if err != nil {

@@ -17,6 +17,11 @@ func socket(conn net.Conn) syscall.RawConn {
 		c = conn
 	case *net.UnixConn:
 		c = conn
+	case *proxied:
+		if conn.remote == nil { // as long as the header has not been read, there is more to it
+			return nil
+		}
+		c = conn.TCPConn
 	default:
 		return nil
 	}
