@@ -91,6 +91,14 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.id) }
 // client's return, but not beyond the end of the process. Returns ErrOffline,
 // ErrQueueFull or ErrTooLarge if the message is lost.
 func (c *Client) Deliver(m Message) error {
+	if done, err := c.session.answer(c, &m); done {
+		return err
+	}
+	return c.keep(m)
+}
+
+// keep is Deliver for a message that must outlive this call.
+func (c *Client) keep(m Message) error {
 	e := c.broker.copiesOf(&m, false, nil)
 	return c.session.deliver(e, min(m.QoS, 1), false, c)
 }
@@ -122,6 +130,23 @@ func (c *Client) sendMessage(packet []byte) error {
 	}
 	c.broker.stats.out.Add(1)
 	return nil
+}
+
+// compose queues a PUBLISH that nobody else gets. Errors are those of sendMessage.
+func (c *Client) compose(m *Message, qos byte, id uint16) error {
+	now := c.broker.cfg.Now()
+	err := c.outbox.compose(c.maxPacket, func(b []byte) []byte {
+		b, _ = appendPublish(b, m, c.version, qos, false, false, id, now)
+		return b
+	})
+	switch {
+	case errors.Is(err, errBehind):
+		c.broker.stats.cutOff.Add(1)
+		return ErrQueueFull
+	case err == nil:
+		c.broker.stats.out.Add(1)
+	}
+	return err
 }
 
 // cutOff ends the connection of a client that does not acknowledge.
@@ -448,6 +473,15 @@ func (c *Client) handle(f frame) error {
 // found out by who reads next.
 func (c *Client) answer(packet []byte) error {
 	if err := c.send(packet); errors.Is(err, errBehind) {
+		c.broker.stats.cutOff.Add(1)
+	}
+	return nil
+}
+
+// puback is answer for a PUBACK.
+func (c *Client) puback(id uint16, code byte) error {
+	err := c.outbox.compose(0, func(b []byte) []byte { return appendPuback(b, id, code) })
+	if errors.Is(err, errBehind) {
 		c.broker.stats.cutOff.Add(1)
 	}
 	return nil

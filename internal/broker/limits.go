@@ -181,7 +181,7 @@ func (c *Client) beginMessage(id uint16) (number int, err error) {
 func (c *Client) acknowledge(id uint16, code byte) error {
 	p := c.allowance.pending
 	if p == nil || p.len() == 0 {
-		return c.answer(encodePuback(id, code))
+		return c.puback(id, code)
 	}
 	p.end(c, p.add(acknowledgement{id: id}), code)
 	return nil
@@ -209,7 +209,7 @@ func (p *pending) end(c *Client, number int, code byte) {
 	n := 0
 	for n < len(p.queue) && p.queue[n].known {
 		if a := p.queue[n]; a.code == codeSuccess || c.version == 5 { // 3.1.1 has no word for a refusal
-			_ = c.answer(encodePuback(a.id, a.code)) // the connection may be gone
+			_ = c.puback(a.id, a.code) // the connection may be gone
 		}
 		n++
 	}

@@ -70,6 +70,34 @@ func (o *outbox) sendLocked(packet []byte) error {
 	return nil
 }
 
+// compose queues a packet that is written right into the queue, if it has at most so many
+// bytes; 0: as many as it likes. Errors are those of send, and ErrTooLarge.
+func (o *outbox) compose(most int, encode func([]byte) []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.ended:
+		return ErrOffline
+	case o.messages >= o.maxMessages, len(o.queue) >= o.maxBytes:
+		o.abandonLocked()
+		return errBehind
+	}
+	before := o.queue
+	if before == nil {
+		before = writeBuffers.Get().(*[writeBuffer]byte)[:0]
+	}
+	o.queue = encode(before)
+	if most > 0 && len(o.queue)-len(before) > most {
+		o.queue = before
+		return ErrTooLarge
+	}
+	o.messages++
+	if !o.held {
+		o.flushLocked()
+	}
+	return nil
+}
+
 func (o *outbox) push(packet []byte) {
 	if o.raw != nil && !o.held && !o.writing && len(o.queue) == 0 {
 		n, ok := o.try(packet)
@@ -113,6 +141,10 @@ func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held = false
+	o.flushLocked()
+}
+
+func (o *outbox) flushLocked() {
 	if len(o.queue) == 0 || o.writing {
 		return
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -335,7 +336,8 @@ func (p *properties) attach(m *Message, now time.Time) {
 		return
 	}
 	if p.has(propPayloadFormat) || p.has(propContentType) || p.has(propResponseTopic) || p.has(propCorrelationData) || p.has(propUser) {
-		m.Properties = &p.message
+		travelling := p.message // so that only a message that has some costs memory
+		m.Properties = &travelling
 	}
 	if p.has(propMessageExpiry) {
 		m.Expires = now.Add(messageLife(p.messageExpiry))
@@ -610,6 +612,10 @@ func propertyList(list []byte) []byte { return append(appendLength(nil, len(list
 // copies that differ only in it. expires and now are for MQTT 5, which is told
 // how many seconds are left.
 func encodePublish(m *Message, version, qos byte, retain, dup bool, id uint16, now time.Time) (packet []byte, idAt int) {
+	return appendPublish(nil, m, version, qos, retain, dup, id, now)
+}
+
+func appendPublish(b []byte, m *Message, version, qos byte, retain, dup bool, id uint16, now time.Time) (_ []byte, idAt int) {
 	var props []byte
 	if version == 5 {
 		props = messageList(m, now)
@@ -628,7 +634,7 @@ func encodePublish(m *Message, version, qos byte, retain, dup bool, id uint16, n
 	if dup {
 		first |= 8
 	}
-	b := make([]byte, 0, 1+lengthSize(size)+size)
+	b = slices.Grow(b, 1+lengthSize(size)+size)
 	b = appendString(appendLength(append(b, first), size), m.Topic)
 	if qos > 0 {
 		idAt = len(b)
@@ -669,11 +675,13 @@ func messageList(m *Message, now time.Time) (b []byte) {
 
 // encodePuback acknowledges a PUBLISH; a code other than 0 only exists in
 // MQTT 5.
-func encodePuback(id uint16, code byte) []byte {
+func encodePuback(id uint16, code byte) []byte { return appendPuback(nil, id, code) }
+
+func appendPuback(b []byte, id uint16, code byte) []byte {
 	if code == codeSuccess {
-		return []byte{typePuback << 4, 2, byte(id >> 8), byte(id)}
+		return append(b, typePuback<<4, 2, byte(id>>8), byte(id))
 	}
-	return []byte{typePuback << 4, 3, byte(id >> 8), byte(id), code}
+	return append(b, typePuback<<4, 3, byte(id>>8), byte(id), code)
 }
 
 // encodeAcks encodes a SUBACK or UNSUBACK.

@@ -148,11 +148,7 @@ func (e *copies) packet(version, qos byte, retain bool, id uint16) []byte {
 // deliver sends a message, or keeps it for later if it is QoS 1. A QoS 0
 // message with a client named goes to that connection only.
 func (s *session) deliver(e *copies, qos byte, retain bool, only *Client) error {
-	err := s.accept(e, qos, retain, only)
-	if err != nil && !errors.Is(err, ErrOffline) {
-		s.broker.stats.dropped.Add(1)
-	}
-	return err
+	return s.counted(s.accept(e, qos, retain, only))
 }
 
 func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
@@ -194,6 +190,34 @@ func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
 	s.waiting = append(s.waiting, o)
 	s.bytes += size
 	return nil
+}
+
+// answer sends a message to the connection that it is for, if that can be done without
+// keeping the message: it is then in flight by its id alone, because with the connection
+// the session ends.
+func (s *session) answer(c *Client, m *Message) (done bool, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.client != c || s.expiry > 0 || len(s.waiting) > 0 || len(s.inflight) >= c.receiveMax {
+		return false, nil
+	}
+	if m.QoS == 0 {
+		return true, s.counted(c.compose(m, 0, 0))
+	}
+	id := s.nextID()
+	err := c.compose(m, 1, id)
+	if err == nil {
+		s.inflight = append(s.inflight, outgoing{id: id})
+	}
+	return true, s.counted(err)
+}
+
+// counted notes a message that is lost.
+func (s *session) counted(err error) error {
+	if err != nil && !errors.Is(err, ErrOffline) {
+		s.broker.stats.dropped.Add(1)
+	}
+	return err
 }
 
 // sent notes a message that has been sent, or what became of it.
@@ -275,8 +299,8 @@ func (s *session) acknowledge(id uint16) {
 		}
 	}
 	s.sendWaiting()
-	if len(s.inflight) == 0 {
-		s.inflight = nil // an idle session holds no memory for it
+	if len(s.inflight) == 0 && cap(s.inflight) > 1 {
+		s.inflight = nil // an idle session holds hardly any memory for it
 	}
 }
 
