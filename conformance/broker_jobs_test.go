@@ -94,16 +94,19 @@ func TestAnswerAtTheReturn(t *testing.T) {
 	onBroker(t, func(f *fleet, v byte) {
 		root := "$aws/things/" + f.thing("t") + "/jobs/"
 		job := f.job("j", []string{f.thingARN(f.name("t"))})
+		gone := f.watch("$aws/events/presence/disconnected/" + f.name("t"))
 		for _, end := range []func(*mq.Client){(*mq.Client).Cut, (*mq.Client).Leave} {
 			w := f.client(v, "t", persistent)
 			w.Send(mq.Publish{Topic: root + "start-next", Payload: `{"clientToken":"x"}`, QoS: 1, ID: 1}.Encode(v))
 			end(w)
+			event(f.t, gone) // one that displaces w need not wait for what w has sent
 			w = f.client(v, "t", persistent)
 			if _, got := answer(f, w, root+"start-next/accepted", "x"); path(got, "execution", "jobId") != job {
 				f.t.Errorf("%v", got)
 			}
 			w.Settle()
 			w.Leave()
+			event(f.t, gone)
 		}
 	})
 }

@@ -366,7 +366,7 @@ func (c *Client) work() (parked bool) {
 		}
 		f, err := c.read(c.broker.cfg.PacketTimeout)
 		if errors.Is(err, errDrained) {
-			c.rest.hungUp.Store(false) // that was somebody else with the same descriptor
+			c.rest.toEnd = false // that was somebody else with the same descriptor
 			continue
 		}
 		if c.rest.busy && isTimeout(err) && !c.in.partial() && c.calm() {

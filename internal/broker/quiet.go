@@ -24,7 +24,8 @@ const (
 // rest is what parking needs to know.
 type rest struct {
 	state  atomic.Int32
-	hungUp atomic.Bool // the end of the stream is among what there is to read
+	hungUp atomic.Bool // the poller has seen the end of the stream, since toEnd was set
+	toEnd  bool        // it is among what there is to read, unless that was of another socket
 	fd     int32
 	wakes  int32 // in the second that is
 	tick   int32 // that second
@@ -51,7 +52,11 @@ func (c *Client) watch() {
 // park leaves the client to the poller. It returns false if something has come
 // meanwhile, or if the poller would not say what is still to be read.
 func (c *Client) park() bool {
-	if c.rest.hungUp.Load() {
+	// Taken before the reading that it causes: one that comes meanwhile is not forgotten.
+	if c.rest.hungUp.Swap(false) {
+		c.rest.toEnd = true
+	}
+	if c.rest.toEnd {
 		c.in.drained = false
 		return false
 	}
