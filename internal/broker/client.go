@@ -163,6 +163,11 @@ func (c *Client) cutOff() {
 // ended, or has been parked.
 func (c *Client) run() {
 	if c.begin() {
+		if c.in.raw == nil {
+			// The handshake of TLS has made this stack larger than waiting ever needs.
+			go c.resume()
+			return
+		}
 		c.resume()
 	} else {
 		c.leave()

@@ -79,7 +79,7 @@ func (b *Broker) pause(d time.Duration) bool {
 
 // ServeConn serves one connection, whoever accepted it, and closes it in the end. It
 // may return earlier: a *net.TCPConn costs a goroutine only while there is something to
-// do for it. Any other net.Conn does too, if its deadlines work; it costs the caller's.
+// do for it. Any other net.Conn does too, if its deadlines work; it costs one all the time.
 func (b *Broker) ServeConn(conn net.Conn) {
 	c := newClient(b, conn)
 	b.mu.Lock()
