@@ -2,7 +2,11 @@ package conformance
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	mq "drover/internal/mqtttest"
 )
@@ -145,4 +149,54 @@ func sessionsSurvive(f *fleet, v byte, kill bool) {
 	w = f.client(v, "away", persistent)
 	w.Receive(f.topic("a"), "again")
 	w.Silent()
+}
+
+// A notice to a device with a persistent session survives the end of the server that sent
+// it, whether the device was away or had not acknowledged it; whatever the moment.
+func TestNoticesSurviveTheProcess(t *testing.T) {
+	t.Parallel()
+	versions(t, func(t *testing.T, version int) {
+		t.Parallel()
+		f, v := fleetOn(t, ownServer(t)), byte(version)
+		join := func(thing string) *mq.Client {
+			w := f.dial().Join(mq.Connect{Version: v, ID: thing, Persistent: true, Props: mq.Prop(mq.SessionExpiry, 600)})
+			return w
+		}
+		for round := range 3 {
+			away, silent := f.thing(fmt.Sprint("away", round)), f.thing(fmt.Sprint("silent", round))
+			for _, thing := range []string{away, silent} {
+				w := join(thing)
+				w.Granted(1, "$aws/things/"+thing+"/jobs/notify-next")
+				if thing == away {
+					w.Leave()
+				}
+			}
+			job := f.job(fmt.Sprint("job", round), []string{f.thingARN(away), f.thingARN(silent)})
+			if round > 0 { // the notices have been published
+				f.eventually("both have an execution", func() bool {
+					return aws.ToInt32(f.describe(job).JobProcessDetails.NumberOfQueuedThings) == 2
+				})
+			}
+			if round > 1 { // and their place in the journal saved, now and then behind later ones
+				began := time.Now()
+				other := []string{f.thingARN(f.thing("other"))}
+				f.eventually("the place is saved", func() bool {
+					f.job(fmt.Sprint("other", time.Since(began).Nanoseconds()), other)
+					return time.Since(began) > 2500*time.Millisecond
+				})
+			}
+			f.restart(true)
+			for _, thing := range []string{away, silent} {
+				w := join(thing)
+				if !w.Connack.Present {
+					t.Fatal("no session")
+				}
+				m, _ := w.Message()
+				if m.Topic != "$aws/things/"+thing+"/jobs/notify-next" || !strings.Contains(m.Payload, job) {
+					t.Errorf("%s got %s on %s", thing, m.Payload, m.Topic)
+				}
+				w.Cut()
+			}
+		}
+	})
 }

@@ -154,11 +154,11 @@ func (c *Client) authenticate(hello *connect) error {
 	defer cancel()
 	var err error
 	c.identity, err = judge.Authenticate(ctx, Login{
-		ClientID: c.id, Version: c.version, Username: hello.username, Password: hello.password, Will: c.will,
+		ClientID: c.id, Version: c.version, Username: hello.username, Password: hello.password, Will: hello.will,
 		Persistent: hello.version == 4 && !hello.clean || hello.props.sessionExpiry > 0, Conn: c.conn,
 	})
 	switch {
-	case err == nil && c.will != nil && !c.maySend(c.will):
+	case err == nil && hello.will != nil && !c.maySend(hello.will):
 		return &protocolError{codeNotAuthorized, AuthError, "will denied"} // spec §2.5
 	case err == nil:
 		return nil

@@ -233,6 +233,7 @@ type Broker struct {
 	retainedMu    sync.RWMutex
 	retained      map[string]retained
 	retainedBytes int
+	retainedSwept time.Time
 }
 
 // New returns a broker that serves nobody yet. It fails on a Config without

@@ -44,11 +44,8 @@ type Client struct {
 	permissions  permissions
 
 	// Of the connection's goroutine.
-	will      *Message
-	willProps properties
-	willDelay time.Duration
-	stored    StoredWill // the will as the store has it
-	aliases   []string   // topics by alias - 1; nil until the client uses one
+	will      *StoredWill // nil if the client has none
+	aliases   []string    // topics by alias - 1; nil until the client uses one
 	allowance allowance
 
 	noWill atomic.Bool // the will is not to be sent, whatever ends the connection
@@ -261,7 +258,7 @@ func (c *Client) hello() (hello connect, err error) {
 		case !validTopic(w.Topic), reserved(w.Topic), !withinLimits(w.Topic, cfg.MaxTopic, cfg.MaxSlashes):
 			return hello, misuse(codeTopicInvalid, "topic of the will not allowed")
 		}
-		c.will, c.willProps, c.willDelay = w, hello.willProps, hello.willDelay
+		c.will = newWill(c.id, &hello)
 	}
 	// Too long a silence, and none at all, become the longest (spec §2.11).
 	c.keepAlive = time.Duration(hello.keepAlive) * time.Second
@@ -324,13 +321,11 @@ func (c *Client) accept(hello *connect) bool {
 		b.release(c, false)
 		return false
 	}
-	if c.keepWill() {
-		b.keeper.sync(b.closed)
-	}
+	c.keepWill()
 	if err := c.session.attach(c, c.connack(hello, present, expiry), expiry); err != nil {
 		// A newer connection, or Close, was quicker than the CONNACK: this one has
 		// never been.
-		b.keeper.endWill(c.stored.Key)
+		c.forgetWill()
 		b.release(c, c.session.detach(ConnectionLost))
 		return false
 	}
@@ -431,7 +426,7 @@ func (c *Client) fail(err error) {
 		c.broker.log.Debug("client misbehaved", "client", c.id, "addr", c.RemoteAddr(), "err", err)
 		c.end(fault.reason, fault.code)
 	case errors.Is(err, errHungUp):
-		c.will = nil
+		c.noWill.Store(true)
 		c.end(ClientInitiated, codeSuccess)
 	case errors.Is(err, errGoodbye):
 		c.end(ClientInitiated, codeSuccess)
@@ -706,7 +701,7 @@ func (c *Client) disconnect(f frame) error {
 		}
 	}
 	if code != codeDisconnectWithWill {
-		c.will = nil
+		c.noWill.Store(true)
 	}
 	return errGoodbye
 }

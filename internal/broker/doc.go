@@ -36,6 +36,14 @@
 // within a QoS. QoS 1 messages above the client's receive maximum wait for its
 // acknowledgements, and those of a persistent session for its return.
 //
+// # What outlives the process
+//
+// With a Store: persistent sessions, the QoS 1 messages that their clients do not have,
+// retained messages, and wills (keeper.go). Everything is in memory, too; the store is read
+// by New and written in groups. A PUBLISH is acknowledged when its message is stored, or
+// acknowledged, for every persistent session that it goes to; a SUBSCRIBE of such a
+// session when it is stored. Nothing else waits, and clean sessions write nothing.
+//
 // # What differs from the MQTT standard
 //
 // What AWS IoT Core does (broker spec §2.2): QoS 0 and 1 only; "a/#" does not

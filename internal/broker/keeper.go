@@ -338,7 +338,7 @@ func (k *keeper) putWill(w StoredWill) {
 }
 
 func (k *keeper) endWill(key int64) {
-	if k.store == nil || key == 0 {
+	if k.store == nil {
 		return
 	}
 	k.mu.Lock()

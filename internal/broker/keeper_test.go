@@ -331,6 +331,25 @@ func TestBounds(t *testing.T) {
 		if v == 5 && (retain("q", "x") != 0x97 || retain("r", "1234567890") != 0x97 || retain("r", "1") != 0 || retain("q", "") != 0) {
 			t.Error("retained messages beyond their bounds")
 		}
+		// What has expired makes room, here and in a queue.
+		m.publish("r", "", func(m *broker.Message) { m.Retain = true })
+		for _, topic := range []string{"x", "y", "z"} {
+			m.publish(topic, "x", func(m *broker.Message) { m.Retain, m.Expires = true, time.Now().Add(time.Minute) })
+		}
+		if _, ok := m.RetainedAt("z"); ok {
+			t.Error("a third retained message")
+		}
+		w.Leave()
+		for range 3 {
+			m.publish("b", "short", func(m *broker.Message) { m.Expires = time.Now().Add(time.Minute) })
+		}
+		pass(time.Minute)
+		m.publish("z", "z", func(m *broker.Message) { m.Retain = true })
+		m.publish("b", "lives")
+		if r, ok := m.RetainedAt("z"); !ok || string(r.Message.Payload) != "z" || m.Stats().Retained != 1 || m.Stats().RetainedBytes != 2 {
+			t.Errorf("no room was made: %+v", m.Stats())
+		}
+		m.persistent(v, "b").Receive("b", "lives")
 	})
 }
 

@@ -18,28 +18,54 @@ type retained struct {
 func (b *Broker) retain(m *Message, e *copies) bool {
 	b.retainedMu.Lock()
 	defer b.retainedMu.Unlock()
-	size := 0
-	old, have := b.retained[m.Topic]
-	if have {
-		size = -old.message.size()
-	}
 	if len(m.Payload) == 0 {
-		if have {
-			b.retainedBytes += size
+		if old, have := b.retained[m.Topic]; have {
+			b.retainedBytes -= old.message.size()
 			delete(b.retained, m.Topic)
 			b.keeper.putRetained(m.Topic, nil, e.waiting())
 		}
 		return true
 	}
-	size += m.size()
-	if !have && len(b.retained) >= b.cfg.MaxRetained || size > 0 && b.retainedBytes+size > b.cfg.MaxRetainedBytes {
-		return false
+	grows, fits := b.retainable(m)
+	if !fits {
+		b.sweepRetained()
+		if grows, fits = b.retainable(m); !fits {
+			return false
+		}
 	}
-	b.retainedBytes += size
+	b.retainedBytes += grows
 	r := retained{m, b.cfg.Now()}
 	b.retained[m.Topic] = r
 	b.keeper.putRetained(m.Topic, &StoredRetained{*m, r.modified}, e.waiting())
 	return true
+}
+
+// retainable returns by how many bytes the retained messages grow with m, and
+// whether there is room for that.
+func (b *Broker) retainable(m *Message) (grows int, fits bool) {
+	grows = m.size()
+	old, have := b.retained[m.Topic]
+	if have {
+		grows -= old.message.size()
+	}
+	return grows, (have || len(b.retained) < b.cfg.MaxRetained) && (grows <= 0 || b.retainedBytes+grows <= b.cfg.MaxRetainedBytes)
+}
+
+// sweepRetained makes room: it deletes what has expired and nobody has asked for
+// since. It looks at most once a second, with the lock held.
+func (b *Broker) sweepRetained() {
+	now := b.cfg.Now()
+	if now.Sub(b.retainedSwept) < time.Second {
+		return
+	}
+	b.retainedSwept = now
+	for topic, r := range b.retained {
+		if r.message.expired(now) {
+			b.retainedBytes -= r.message.size()
+			delete(b.retained, topic)
+			b.keeper.putRetained(topic, nil, nil)
+		}
+	}
 }
 
 // retainedAt returns the message stored for a topic, or nil.

@@ -174,7 +174,13 @@ func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
 		return s.sent(o, c.sendMessage(e.packet(s.version, 1, retain, o.id)))
 	}
 	size := e.message.size()
-	if len(s.waiting) >= s.broker.cfg.QueueMessages || s.bytes+size > s.broker.cfg.QueueBytes && len(s.waiting) > 0 {
+	full := func() bool {
+		return len(s.waiting) >= s.broker.cfg.QueueMessages || s.bytes+size > s.broker.cfg.QueueBytes && len(s.waiting) > 0
+	}
+	if full() {
+		s.sweep(e.now)
+	}
+	if full() {
 		if c != nil {
 			c.cutOff()
 		}
@@ -391,6 +397,18 @@ func (s *session) nextWaiting(now time.Time) (o outgoing, qos byte, ok bool) {
 		}
 	}
 	return outgoing{}, 0, false
+}
+
+// sweep drops what has expired in the queue.
+func (s *session) sweep(now time.Time) {
+	s.waiting = slices.DeleteFunc(s.waiting, func(o outgoing) bool {
+		expired := o.expired(now)
+		if expired {
+			s.bytes -= o.message.size()
+			s.expired(o)
+		}
+		return expired
+	})
 }
 
 func (s *session) expired(o outgoing) {

@@ -9,41 +9,54 @@ type will struct {
 	timer  *time.Timer // while it is delayed
 }
 
-// keepWill makes the client's will outlive the process, until sendWill or
-// forgetWill. It reports whether there is anything to wait for.
-func (c *Client) keepWill() bool {
-	if c.will == nil {
-		return false
-	}
-	w := StoredWill{Key: c.broker.keeper.key(), Client: c.id, Message: *c.will, Delay: c.willDelay}
-	if c.willProps.has(propMessageExpiry) {
-		w.Life = messageLife(c.willProps.messageExpiry)
-	}
-	c.willProps.attach(&w.Message, time.Time{})
+func newWill(client string, hello *connect) *StoredWill {
+	w := &StoredWill{Client: client, Message: *hello.will, Delay: hello.willDelay}
+	hello.willProps.attach(&w.Message, time.Time{})
 	w.Message.Expires = time.Time{}
-	c.stored = w
-	c.broker.keeper.putWill(w)
-	return true
+	if hello.willProps.has(propMessageExpiry) {
+		w.Life = messageLife(hello.willProps.messageExpiry)
+	}
+	return w
+}
+
+// keepWill makes the client's will outlive the process, until sendWill or
+// forgetWill, and returns when it does.
+func (c *Client) keepWill() {
+	if c.will == nil {
+		return
+	}
+	k := c.broker.keeper
+	c.will.Key = k.key()
+	k.putWill(*c.will)
+	k.sync(c.broker.closed)
+}
+
+func (c *Client) forgetWill() {
+	if c.will != nil {
+		c.broker.keeper.endWill(c.will.Key)
+	}
 }
 
 // sendWill publishes the will, if the Handler lets it, now or after its delay;
 // never later than the end of the session.
 func (c *Client) sendWill(over bool) {
-	b, w := c.broker, c.stored
-	if w.Key == 0 {
+	if c.will == nil {
 		return
 	}
-	if c.will == nil || c.noWill.Load() || !c.maySend(&w.Message) || b.cfg.Handler.Publish(c, w.message(b.cfg.Now())) != Route {
-		b.keeper.endWill(w.Key)
+	b, w := c.broker, *c.will
+	if c.noWill.Load() || !c.maySend(&w.Message) || b.cfg.Handler.Publish(c, w.message(b.cfg.Now())) != Route {
+		c.forgetWill()
 		return
 	}
-	delay := min(w.Delay, c.session.keptFor())
-	if over || delay == 0 {
-		w.Due = b.cfg.Now()
+	w.Delay = min(w.Delay, c.session.keptFor())
+	if over {
+		w.Delay = 0
+	}
+	w.Due = b.cfg.Now().Add(w.Delay)
+	if w.Delay == 0 {
 		b.publishWill(w)
 		return
 	}
-	w.Due = b.cfg.Now().Add(delay)
 	b.keeper.putWill(w)
 	b.delayWill(w)
 }
