@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,5 +105,44 @@ func BenchmarkRestore(b *testing.B) {
 		if err := mqtt.Close(context.Background()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkStoredPublish is a QoS 1 message to one of a thousand clients that are away, until
+// it is durable, from many publishers at a time.
+func BenchmarkStoredPublish(b *testing.B) {
+	s := openStore(b, b.TempDir())
+	const clients = 1000
+	var c broker.Changes
+	for i := range int64(clients) {
+		c.Sessions = append(c.Sessions, broker.StoredSession{Key: i + 1, Client: fmt.Sprint(i), Version: 4, Expiry: time.Hour,
+			Subscriptions: []broker.StoredSubscription{{Filter: fmt.Sprint("t/", i), QoS: 1}}})
+	}
+	if err := s.Save(b.Context(), &c); err != nil {
+		b.Fatal(err)
+	}
+	mqtt, err := broker.New(broker.Config{Handler: &brokerHandler{}, Store: s, QueueMessages: 1 << 30, MaxQueued: 1 << 30, MaxQueuedBytes: 1 << 30, QueueBytes: 1 << 30})
+	if err != nil {
+		b.Fatal(err)
+	}
+	payload := []byte(`{"status":"SUCCEEDED"}`)
+	var next atomic.Int64
+	b.SetParallelism(100)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			topic := fmt.Sprint("t/", next.Add(1)%clients)
+			if err := mqtt.Accept(b.Context(), broker.Message{Topic: topic, Payload: payload, QoS: 1}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	if n := mqtt.Stats(); n.Stored != uint64(b.N) || n.Queued != b.N {
+		b.Errorf("%+v", n)
+	}
+	if err := mqtt.Close(context.Background()); err != nil {
+		b.Fatal(err)
 	}
 }
