@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,9 @@ type Login struct {
 	Will       *Message
 	Persistent bool     // the client asks for a session that outlives the connection
 	Conn       net.Conn // as its listener accepted it
+	// Request is the handshake of a WebSocket, with its URL, headers and TLS state; nil
+	// for any other connection.
+	Request *http.Request
 }
 
 // Identity is who a client is, in its owner's words.
@@ -152,10 +156,14 @@ func (c *Client) authenticate(hello *connect) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.broker.cfg.ConnectTimeout)
 	defer cancel()
+	var request *http.Request
+	if ws, ok := c.conn.(*webSocket); ok {
+		request, ws.request = ws.request, nil
+	}
 	var err error
 	c.identity, err = judge.Authenticate(ctx, Login{
 		ClientID: c.id, Version: c.version, Username: hello.username, Password: hello.password, Will: hello.will,
-		Persistent: hello.version == 4 && !hello.clean || hello.props.sessionExpiry > 0, Conn: c.conn,
+		Persistent: hello.version == 4 && !hello.clean || hello.props.sessionExpiry > 0, Conn: c.conn, Request: request,
 	})
 	switch {
 	case err == nil && hello.will != nil && !c.maySend(hello.will):

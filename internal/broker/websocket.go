@@ -44,7 +44,7 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 		b.log.Debug("no WebSocket", "addr", r.RemoteAddr, "err", err) // the client has been told
 		return
 	}
-	go b.ServeConn(newWebSocket(ws))
+	go b.ServeConn(newWebSocket(ws, r))
 }
 
 // webSocket is a WebSocket as the stream of bytes that its binary messages are. The library
@@ -53,15 +53,16 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 type webSocket struct {
 	net.Conn // below
 	ws       *websocket.Conn
-	message  io.Reader // the message that is being read; nil between messages
-	failed   bool      // reading has; what still comes is of no use
+	request  *http.Request // of the handshake, until the client has been authenticated
+	message  io.Reader     // the message that is being read; nil between messages
+	failed   bool          // reading has; what still comes is of no use
 
 	mu     sync.Mutex // held while writing
 	closed bool       // the last frame has been sent
 }
 
-func newWebSocket(ws *websocket.Conn) *webSocket {
-	c := &webSocket{Conn: ws.NetConn(), ws: ws}
+func newWebSocket(ws *websocket.Conn, r *http.Request) *webSocket {
+	c := &webSocket{Conn: ws.NetConn(), ws: ws, request: r}
 	ws.SetPingHandler(func(data string) error { return c.writeFrame(websocket.PongMessage, []byte(data)) })
 	ws.SetCloseHandler(func(int, string) error { return nil }) // CloseWrite and Close answer
 	return c

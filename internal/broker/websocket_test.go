@@ -3,6 +3,7 @@ package broker
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -261,5 +262,33 @@ func TestPahoOverWebSocketAndTLS(t *testing.T) {
 	c.Disconnect(100)
 	if e := receive(t, o.disconnected); e.reason != ClientInitiated {
 		t.Errorf("reason is %s", e.reason)
+	}
+}
+
+// byQuery lets in who knows the word.
+type byQuery struct{}
+
+func (byQuery) Authenticate(_ context.Context, l Login) (Identity, error) {
+	if l.Request == nil || l.Request.URL.Query().Get("word") != "sesame" || l.Request.TLS == nil {
+		return Identity{}, errors.New("not the word")
+	}
+	return Identity{Principal: "ali"}, nil
+}
+
+// What the handshake says is there for who authenticates.
+func TestWebSocketRequest(t *testing.T) {
+	t.Parallel()
+	server, client := testTLS(t)
+	_, _, url := serveWeb(t, Config{Authenticator: byQuery{}}, server)
+	for word, code := range map[string]byte{"sesame": codeSuccess, "barley": codeNotAuthorized} {
+		ws, _, err := (&websocket.Dialer{Subprotocols: []string{"mqtt"}, TLSClientConfig: client}).Dial(url+"/?word="+word, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWire(t, &clientSide{Conn: ws.NetConn(), ws: ws})
+		w.send(connectPacket{version: 5, id: word}.encode())
+		if f := w.next(); f.kind != typeConnack || f.body[1] != code {
+			t.Errorf("%s: got %+v, want %#x", word, f, code)
+		}
 	}
 }
