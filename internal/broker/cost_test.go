@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -346,5 +347,75 @@ func BenchmarkCostFanOut(b *testing.B) {
 		}
 		wg.Wait()
 		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/15k")
+	}
+}
+
+// BenchmarkCostSlowReader: how long 1,000 clients wait for answers while a flood goes to
+// nobody, and while it goes to a subscriber that never reads.
+func BenchmarkCostSlowReader(b *testing.B) {
+	const active, seconds = 1000, 5
+	for range b.N {
+		p := startBroker(b, "plain")
+		devices := p.join(0, active+2)
+		slow, flood := devices[active], devices[active+1]
+		p99 := func() time.Duration {
+			stop := time.Now().Add(seconds * time.Second)
+			var mu sync.Mutex
+			var all []time.Duration
+			var wg sync.WaitGroup
+			for i, d := range devices[:active] {
+				wg.Go(func() {
+					m := Message{Topic: topicOf(i) + "ask", Payload: make([]byte, 200), QoS: 1}
+					packet, _ := encodePublish(&m, 4, 1, false, false, 7, time.Time{})
+					var mine []time.Duration
+					for start := time.Now(); start.Before(stop); start = time.Now() {
+						if err := d.ask(packet); err != nil {
+							b.Error(err)
+							return
+						}
+						mine = append(mine, time.Since(start))
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					all = append(all, mine...)
+				})
+			}
+			wg.Wait()
+			slices.Sort(all)
+			return all[len(all)*99/100]
+		}
+		// 16 MB a second in both cases: first for nobody, then for who does not read it.
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			m := Message{Topic: "flood", Payload: make([]byte, 16<<10)}
+			packet, _ := encodePublish(&m, 4, 0, false, false, 0, time.Time{})
+			ticker := time.NewTicker(time.Millisecond)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-ticker.C:
+					if _, err := flood.conn.Write(packet); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			}
+		}()
+		alone, before := p99(), p.resident()
+		if _, err := slow.conn.Write(subscribePacket(4, 0, "flood")); err != nil {
+			b.Fatal(err)
+		}
+		if f, err := slow.read(); err != nil || f.kind != typeSuback {
+			b.Fatalf("got %+v, %v", f, err)
+		}
+		beside := p99()
+		close(stop)
+		<-done
+		b.ReportMetric(float64(alone.Microseconds()), "us-p99-alone")
+		b.ReportMetric(float64(beside.Microseconds()), "us-p99-beside")
+		b.ReportMetric(float64(p.resident()-before)/1e6, "MB-more")
 	}
 }
