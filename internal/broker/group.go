@@ -2,6 +2,7 @@ package broker
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -173,18 +174,26 @@ func (g *group) put(list []outgoing, front bool) {
 	}
 }
 
-// take returns the oldest message of the queue that has not expired.
-func (g *group) take(now time.Time) (o outgoing, ok bool) {
+// take returns the oldest message of the queue that the client may have. What has
+// expired before it is dropped.
+func (g *group) take(c *Client, now time.Time) (o outgoing, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for len(g.queue) > 0 && !ok {
-		o, g.queue[0] = g.queue[0], outgoing{}
-		g.queue = g.queue[1:]
-		g.bytes -= o.message.size()
-		if ok = !o.expired(now); !ok {
-			g.broker.keeper.drop(o.entry)
+	g.queue = slices.DeleteFunc(g.queue, func(v outgoing) bool {
+		switch {
+		case ok:
+			return false
+		case v.expired(now):
+			g.broker.stats.expired.Add(1)
+			g.broker.keeper.drop(v.entry)
+		case c.may(MayReceive, v.message.Topic):
+			o, ok = v, true
+		default:
+			return false
 		}
-	}
+		g.bytes -= v.message.size()
+		return true
+	})
 	if len(g.queue) == 0 {
 		g.queue = nil
 	}

@@ -391,7 +391,7 @@ func (s *session) nextWaiting(now time.Time) (o outgoing, qos byte, ok bool) {
 		}
 	}
 	for _, g := range s.groups {
-		if o, ok = g.take(now); ok {
+		if o, ok = g.take(s.client, now); ok {
 			i := s.subscribed(g.full())
 			return o, s.subs[i].options.qos, true
 		}

@@ -138,3 +138,39 @@ func TestB129B130SharedQueue(t *testing.T) {
 		}
 	})
 }
+
+// deaf is an Authorizer that lets one client receive nothing.
+type deaf string
+
+func (d deaf) Authorize(c *Client, a Action, _ string) bool {
+	return a != MayReceive || c.ID() != string(d)
+}
+
+// TestSharedReceive: a member that may not have a message leaves it to the others, live and
+// out of the queue.
+func TestSharedReceive(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version byte) {
+		b, _, addr := serve(t, Config{Handler: indifferent{}, Authorizer: deaf("denied")})
+		member := func(id string) *wire {
+			w, _ := join(t, addr, connectPacket{version: version, id: id})
+			w.subscribe("$share/g/t")
+			return w
+		}
+		denied := member("denied")
+		b.Publish(Message{Topic: "t", Payload: []byte("queued"), QoS: 1})
+		denied.quiet()
+		allowed, _ := join(t, addr, connectPacket{version: version, id: "allowed"})
+		allowed.send(subscribePacket(version, 1, "$share/g/t"))
+		if f := allowed.next(); f.kind != typeSuback {
+			t.Fatalf("got %+v, want SUBACK", f)
+		}
+		if m := allowed.message().message; string(m.Payload) != "queued" {
+			t.Errorf("got %q", m.Payload)
+		}
+		for range 10 {
+			b.Publish(Message{Topic: "t", Payload: []byte("live"), QoS: 1})
+			allowed.message()
+		}
+		denied.quiet()
+	})
+}
