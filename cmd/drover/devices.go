@@ -39,6 +39,8 @@ func (h *brokerHandler) Publish(c *broker.Client, m broker.Message) broker.Verdi
 	return broker.Refuse
 }
 
+func (h *brokerHandler) EndBatch() { h.handler.Flush() }
+
 func (h *brokerHandler) Subscribed(c *broker.Client, filters []string) {
 	h.publisher.Subscribed(connection(c), filters)
 }

@@ -111,6 +111,14 @@ type Handler interface {
 	Unsubscribed(c *Client, filters []string)
 }
 
+// A Batcher is a Handler that gathers requests that come together.
+type Batcher interface {
+	// EndBatch is called after a client's messages that Publish has answered with Handled,
+	// once those that came in the same read have been too, and before anything else is done
+	// for the client.
+	EndBatch()
+}
+
 // Verdict is a Handler's answer to a PUBLISH.
 type Verdict int
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -1049,5 +1050,43 @@ func TestNewRefusesConfigs(t *testing.T) {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// batches counts what comes together.
+type batches struct {
+	indifferent
+	open, done chan int
+}
+
+func (b *batches) Publish(*Client, Message) Verdict {
+	b.open <- <-b.open + 1
+	return Handled
+}
+
+func (b *batches) EndBatch() {
+	n := <-b.open
+	b.done <- n
+	b.open <- 0
+}
+
+// Requests of one read are one batch, which ends before anything else is done.
+func TestBatches(t *testing.T) {
+	t.Parallel()
+	h := &batches{open: make(chan int, 1), done: make(chan int, 9)}
+	h.open <- 0
+	_, _, addr := serve(t, Config{Handler: h})
+	w, _ := join(t, addr, connectPacket{version: 4, id: "x"})
+	ask, _ := encodePublish(&Message{Topic: "t"}, 4, 0, false, false, 0, time.Time{})
+	ping := []byte{typePingreq << 4, 0}
+	w.send(slices.Concat(ask, ask, ask, ping, ask, ask, ping))
+	for _, want := range []int{3, 2} {
+		if got := receive(t, h.done); got != want {
+			t.Errorf("a batch of %d, want %d", got, want)
+		}
+	}
+	w.send(slices.Concat(ask, []byte{typeConnect << 4, 0})) // the last one, too
+	if got := receive(t, h.done); got != 1 {
+		t.Errorf("a batch of %d at the end", got)
 	}
 }

@@ -44,6 +44,7 @@ type Client struct {
 	permissions  permissions
 
 	// Of the connection's goroutine.
+	batch     bool        // the Handler has taken messages and has not been told that these are all
 	will      *StoredWill // nil if the client has none
 	aliases   []string    // topics by alias - 1; nil until the client uses one
 	allowance allowance
@@ -381,11 +382,23 @@ func (c *Client) work() (parked bool) {
 				f, ok, err = c.in.take()
 			}
 		}
+		c.endBatch()
 		if err != nil {
 			c.fail(err)
 			return false
 		}
 		c.flush()
+	}
+}
+
+// endBatch tells the Handler that no more messages come together with those it has taken.
+func (c *Client) endBatch() {
+	if !c.batch {
+		return
+	}
+	c.batch = false
+	if h, ok := c.broker.cfg.Handler.(Batcher); ok {
+		h.EndBatch()
 	}
 }
 
@@ -439,6 +452,9 @@ func (c *Client) fail(err error) {
 
 // handle does what a packet asks for. An error ends the connection.
 func (c *Client) handle(f frame) error {
+	if f.kind != typePublish {
+		c.endBatch()
+	}
 	if f.padded && c.version == 5 {
 		return errMalformed
 	}
@@ -520,6 +536,7 @@ func (c *Client) publish(f frame) error {
 	case Deny:
 		return c.refusePublish(p, &protocolError{codeNotAuthorized, AuthError, "publish denied"})
 	case Handled:
+		c.batch = true
 	case Route:
 		m.Payload = bytes.Clone(m.Payload) // out of the connection's buffer
 		return c.route(m, p.id)

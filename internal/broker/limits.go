@@ -118,6 +118,7 @@ func (c *Client) slowDown(n int) error {
 // the client. What has been gathered for the client leaves before. It returns ErrOffline if
 // the connection has ended meanwhile.
 func (c *Client) pauseReading(d time.Duration, ready <-chan struct{}) error {
+	c.endBatch()
 	const slice = 100 * time.Millisecond // in which the end of the connection is noticed
 	for until := time.Now().Add(d); ; {
 		c.flush()

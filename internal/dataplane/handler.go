@@ -15,10 +15,12 @@ import (
 
 // Engine carries out requests.
 type Engine interface {
-	// Submit joins r to the current batch. It calls reply exactly once and may block while
-	// too much is waiting.
-	Submit(r *iot.Request, reply func(*iot.Answer, error))
-	// Do is Submit for callers that wait.
+	// Queue joins r to the next batch, which need not begin before Flush. It calls reply
+	// exactly once and may block while too much is waiting.
+	Queue(r *iot.Request, reply func(*iot.Answer, error))
+	// Flush begins a batch of what has been queued.
+	Flush()
+	// Do carries out r for callers that wait.
 	Do(ctx context.Context, r *iot.Request) (*iot.Answer, error)
 }
 

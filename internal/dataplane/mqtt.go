@@ -52,9 +52,13 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 		q.reply(nil, err)
 		return Taken
 	}
-	h.engine.Submit(&q.Request, q.reply)
+	h.engine.Queue(&q.Request, q.reply)
 	return Taken
 }
+
+// Flush follows the messages that came together, so that their requests share a batch. It
+// must be called soon after HandlePublish has returned Taken.
+func (h *Handler) Flush() { h.engine.Flush() }
 
 // question is a request and what is needed to answer it.
 type question struct {

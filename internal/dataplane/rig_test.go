@@ -70,7 +70,7 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-func (r *rig) Submit(q *iot.Request, reply func(*iot.Answer, error)) {
+func (r *rig) Queue(q *iot.Request, reply func(*iot.Answer, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	answer, records, err := r.carryOut(q)
@@ -78,8 +78,10 @@ func (r *rig) Submit(q *iot.Request, reply func(*iot.Answer, error)) {
 	r.p.Publish(records)
 }
 
+func (r *rig) Flush() {}
+
 func (r *rig) Do(_ context.Context, q *iot.Request) (answer *iot.Answer, err error) {
-	r.Submit(q, func(a *iot.Answer, e error) { answer, err = a, e })
+	r.Queue(q, func(a *iot.Answer, e error) { answer, err = a, e })
 	return answer, err
 }
 
