@@ -5,12 +5,14 @@ PACKAGES ?= ./...
 # What runs under the race detector: where goroutines share something.
 RACE     ?= ./internal/...
 FUZZTIME ?= 30s
+SOAK     ?= 1h
+DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench demo verify fuzz
+.PHONY: help build check lint test race bench bench-broker demo verify fuzz soak
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/drover
 	$(GO) build -trimpath -o bin/drover ./cmd/drover
@@ -35,6 +37,9 @@ race: ## Run the tests under the race detector (needs a C compiler)
 bench: ## Run every benchmark once
 	$(GO) test -run '^$$' -bench . -benchtime 1x -benchmem $(TESTFLAGS) $(PACKAGES)
 
+bench-broker: ## What the MQTT broker costs, in a process of its own, and mosquitto beside it if installed; needs 20,000 open files
+	$(GO) test -run '^$$' -bench Cost -benchtime 1x $(TESTFLAGS) ./internal/broker
+
 demo: ## A server, 25 simulated devices and a job, start to end
 	$(GO) run ./cmd/drover demo
 
@@ -45,3 +50,6 @@ verify: ## Check that go.mod and generated files are up to date
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+soak: ## DEVICES (15000) come, go and talk at random for SOAK (1h); needs as many open files
+	nice $(GO) test ./conformance -run '^TestSoak$$' -v -timeout 0 -soak $(SOAK) -devices $(DEVICES) -interval 30s

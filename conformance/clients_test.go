@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"crypto/x509"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,22 +18,31 @@ import (
 
 func TestClientBoto3(t *testing.T) {
 	python := envtest.Python(t, "boto3")
-	runClient(newFleet(t), python, "boto3_jobs.py")
+	runClient(t, python, "boto3_jobs.py")
+}
+
+func TestClientBoto3Artifacts(t *testing.T) {
+	python := envtest.Python(t, "boto3")
+	runClient(t, python, "boto3_artifacts.py")
 }
 
 func TestClientDeviceSDK(t *testing.T) {
+	t.Parallel()
 	python := envtest.Python(t, "boto3", "awsiot")
-	f := newFleet(t)
-	runClient(f, python, "device_sdk.py")
-	if f.data == "" {
-		return // whose roots are not known
-	}
-	for _, url := range []string{
-		"mqtts://" + strings.Replace(address(f.mqtts), "127.0.0.1", "localhost", 1),
-		"alpn://" + strings.Replace(address(f.alpn), "127.0.0.1", "localhost", 1),
-	} {
-		runClient(f, python, "device_sdk.py", "DROVER_MQTT="+url, "DROVER_ROOTS="+filepath.Join(f.data, "ca.pem"))
-	}
+	versions(t, func(t *testing.T, version int) {
+		env := fmt.Sprint("DROVER_VERSION=", version)
+		f := newFleet(t)
+		f.run(python, "device_sdk.py", env)
+		if f.data == "" {
+			return // whose roots are not known
+		}
+		for _, url := range []string{
+			"mqtts://" + strings.Replace(address(f.mqtts), "127.0.0.1", "localhost", 1),
+			"alpn://" + strings.Replace(address(f.alpn), "127.0.0.1", "localhost", 1),
+		} {
+			f.run(python, "device_sdk.py", env, "DROVER_MQTT="+url, "DROVER_ROOTS="+filepath.Join(f.data, "ca.pem"))
+		}
+	})
 }
 
 // A device that provisions itself by claim.
@@ -40,21 +50,67 @@ func TestClientDeviceSDKProvisions(t *testing.T) {
 	python := envtest.Python(t, "boto3", "awsiot")
 	f := tlsFleet(t)
 	url := "mqtts://" + strings.Replace(address(f.mqtts), "127.0.0.1", "localhost", 1)
-	runClient(f, python, "provision.py", "DROVER_MQTT="+url, "DROVER_ROOTS="+filepath.Join(f.data, "ca.pem"))
+	f.run(python, "provision.py", "DROVER_MQTT="+url, "DROVER_ROOTS="+filepath.Join(f.data, "ca.pem"))
 }
 
 func TestClientCLI(t *testing.T) {
 	python := envtest.Python(t, "awscli")
-	runClient(newFleet(t), "bash", "aws_cli.sh", "AWS="+python+" -m awscli")
+	runClient(t, "bash", "aws_cli.sh", "AWS="+python+" -m awscli")
 }
 
-func runClient(f *fleet, interpreter, script string, env ...string) {
+func TestClientMosquitto(t *testing.T) {
+	envtest.Command(t, "mosquitto_pub")
+	envtest.Command(t, "mosquitto_sub")
+	runClient(t, "bash", "mosquitto.sh")
+}
+
+func TestClientPahoPython(t *testing.T) {
+	t.Parallel()
+	python := envtest.Python(t, "paho.mqtt")
+	onTransports(t, func(f *fleet, env []string) { f.run(python, "paho_client.py", env...) })
+}
+
+func TestClientMQTTjs(t *testing.T) {
+	t.Parallel()
+	node, modules := envtest.Node(t, "mqtt")
+	onTransports(t, func(f *fleet, env []string) { f.run(node, "mqttjs.cjs", append(env, modules)...) })
+}
+
+// webSocket is the URL of MQTT over WebSocket.
+func (s *server) webSocket() string { return strings.Replace(s.http, "http", "ws", 1) + "/mqtt" }
+
+// onTransports runs a client over everything that carries MQTT, in either version, as a thing
+// that has a job, which it must carry out.
+func onTransports(t *testing.T, run func(f *fleet, env []string)) {
+	t.Helper()
+	s := sharedServer(t)
+	for scheme, url := range map[string]string{"tcp": s.mqtt, "ws": s.webSocket()} {
+		versions(t, func(t *testing.T, version int) {
+			t.Run(scheme, func(t *testing.T) {
+				f := newFleet(t)
+				thing := f.thing("client")
+				job := f.job("job", []string{f.thingARN(thing)})
+				run(f, []string{"DROVER_MQTT=" + url, fmt.Sprint("DROVER_VERSION=", version), "DROVER_THING=" + thing, "DROVER_JOB=" + job})
+				if got := f.describe(job).Status; got != types.JobStatusCompleted {
+					t.Errorf("the job is %s", got)
+				}
+			})
+		})
+	}
+}
+
+func runClient(t *testing.T, interpreter, script string, env ...string) {
+	t.Helper()
+	newFleet(t).run(interpreter, script, env...)
+}
+
+// run runs a script of scripts/clients, which must succeed.
+func (f *fleet) run(interpreter, script string, env ...string) {
 	f.t.Helper()
 	cmd := exec.CommandContext(f.ctx, interpreter, filepath.Join("..", "scripts", "clients", script))
 	cmd.Env = append(f.environment(), env...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		f.t.Fatalf("%s %v: %v\n%s", script, env, err, out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		f.t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 }
 

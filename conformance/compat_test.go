@@ -13,8 +13,9 @@ import (
 	"testing"
 )
 
-// statements is how many statements the behavioural specification has.
-const statements = 206
+// statements says how many statements the behavioural specifications have, by the letter of
+// their tests: S of jobs, whose rows have plain numbers, B of the broker and of identity.
+var statements = map[string]int{"S": 206, "B": 268}
 
 // statement is a row of the table in docs/compatibility.md.
 type statement struct {
@@ -30,45 +31,45 @@ func TestCompatibility(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := readStatements(t, string(page))
 	here := testsIn(t, ".")
 	all := slices.Clone(here)
 	for _, name := range []string{"access", "authorizer", "broker", "controlplane", "dataplane", "engine", "gate", "iot", "pki", "registry"} {
 		all = append(all, testsIn(t, filepath.Join("..", "internal", name))...)
 	}
 
-	for n := 1; n <= statements; n++ {
-		row, ok := rows[n]
-		if !ok {
-			t.Errorf("statement %d has no row", n)
-			continue
-		}
-		switch row.status {
-		case "holds", "in part":
-			if len(row.tests) == 0 {
-				t.Errorf("statement %d holds, and no test shows it", n)
+	for letter, count := range statements {
+		rows := readStatements(t, string(page), strings.TrimPrefix(letter, "S"), count)
+		for n := 1; n <= count; n++ {
+			row, ok := rows[n]
+			if !ok {
+				t.Errorf("statement %s%d has no row", letter, n)
+				continue
 			}
-		case "later", "differs":
-		default:
-			t.Errorf("statement %d has the status %q", n, row.status)
+			switch row.status {
+			case "holds", "in part":
+				if len(row.tests) == 0 {
+					t.Errorf("statement %s%d holds, and no test shows it", letter, n)
+				}
+			case "later", "differs":
+			default:
+				t.Errorf("statement %s%d has the status %q", letter, n, row.status)
+			}
+			for _, name := range row.tests {
+				if !slices.Contains(all, name) {
+					t.Errorf("statement %s%d: there is no %s", letter, n, name)
+				}
+			}
 		}
-		for _, name := range row.tests {
-			if !slices.Contains(all, name) {
-				t.Errorf("statement %d: there is no %s", n, name)
+		for _, name := range all {
+			for _, n := range statementsOf(t, name, letter) {
+				if row := rows[n]; row.status == "later" {
+					t.Errorf("%s shows statement %d, which is marked as later", name, n)
+				} else if slices.Contains(here, name) && !slices.Contains(row.tests, name) {
+					t.Errorf("%s is not in the row of statement %d", name, n)
+				}
 			}
 		}
 	}
-	for _, name := range all {
-		for _, n := range statementsOf(t, name) {
-			if row := rows[n]; row.status == "later" {
-				t.Errorf("%s shows statement %d, which is marked as later", name, n)
-			} else if slices.Contains(here, name) && !slices.Contains(row.tests, name) {
-				t.Errorf("%s is not in the row of statement %d", name, n)
-			}
-		}
-	}
-
-	checkNumbered(t, string(page), all)
 
 	// What is said about the API as a whole.
 	for pattern, files := range map[string][]string{
@@ -94,51 +95,28 @@ func TestCompatibility(t *testing.T) {
 	}
 }
 
-// checkNumbered does for the statements about identity and broker, whose numbers begin with a
-// B, what is done for the others: it takes the rows that there are.
-func checkNumbered(t *testing.T, page string, tests []string) {
-	t.Helper()
-	rows := map[string]statement{}
-	for _, m := range regexp.MustCompile(`(?m)^\| (B\d{3}) \|[^|]*\| ([a-z ]+) \|([^|]*)\|$`).FindAllStringSubmatch(page, -1) {
-		if _, twice := rows[m[1]]; twice {
-			t.Errorf("two rows of %s", m[1])
-		}
-		row := statement{status: m[2]}
-		for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(m[3], -1) {
-			row.tests = append(row.tests, name[1])
-			if !slices.Contains(tests, name[1]) {
-				t.Errorf("statement %s: there is no %s", m[1], name[1])
-			}
-		}
-		if !slices.Contains([]string{"holds", "in part", "later", "differs"}, row.status) || row.status == "holds" && len(row.tests) == 0 {
-			t.Errorf("statement %s: status %q, tests %q", m[1], row.status, row.tests)
-		}
-		rows[m[1]] = row
-	}
-	for _, name := range tests {
-		for _, n := range regexp.MustCompile(`B\d{3}`).FindAllString(regexp.MustCompile(`^Test(B\d{3})+`).FindString(name), -1) {
-			if !slices.Contains(rows[n].tests, name) {
-				t.Errorf("%s is not in the row of statement %s", name, n)
-			}
-		}
-	}
-}
-
-// readStatements reads the rows "| number | statement | status | tests and remarks |".
-func readStatements(t *testing.T, page string) map[int]statement {
+// readStatements reads the rows "| number | statement | status | tests and remarks |" whose
+// numbers follow the prefix. A row may be of several statements: "| B6 to B21 | …".
+func readStatements(t *testing.T, page, prefix string, count int) map[int]statement {
 	t.Helper()
 	rows := map[int]statement{}
 	test := regexp.MustCompile("`(Test\\w+)`")
+	which := regexp.MustCompile(`^` + prefix + `(\d+)(?: to ` + prefix + `(\d+))?$`)
 	for line := range strings.Lines(page) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
 		if len(cells) < 2 {
 			continue
 		}
-		n, err := strconv.Atoi(strings.TrimSpace(cells[1]))
-		if err != nil {
+		numbers := which.FindStringSubmatch(strings.TrimSpace(cells[1]))
+		if numbers == nil {
 			continue
 		}
-		if _, twice := rows[n]; twice || len(cells) != 6 || n < 1 || n > statements {
+		first, err := strconv.Atoi(numbers[1])
+		last := first
+		if err == nil && numbers[2] != "" {
+			last, err = strconv.Atoi(numbers[2])
+		}
+		if err != nil || len(cells) != 6 || first < 1 || last < first || last > count {
 			t.Errorf("bad row: %s", line)
 			continue
 		}
@@ -146,7 +124,12 @@ func readStatements(t *testing.T, page string) map[int]statement {
 		for _, m := range test.FindAllStringSubmatch(cells[4], -1) {
 			row.tests = append(row.tests, m[1])
 		}
-		rows[n] = row
+		for n := first; n <= last; n++ {
+			if _, twice := rows[n]; twice {
+				t.Errorf("statement %s%d has two rows", prefix, n)
+			}
+			rows[n] = row
+		}
 	}
 	return rows
 }
@@ -175,22 +158,22 @@ func testsIn(t *testing.T, folder string) (names []string) {
 	return names
 }
 
-var (
-	numbered = regexp.MustCompile(`^Test((?:S|ToS|To)\d{3})+`)
-	number   = regexp.MustCompile(`(S|ToS|To)(\d{3})`)
-)
-
-// statementsOf returns the numbers of the statements that a test shows, by its name:
-// TestS058S059S060… and TestS034ToS037….
-func statementsOf(t *testing.T, test string) (all []int) {
+// statementsOf returns the numbers of the statements of a letter that a test shows, by its
+// name: TestS058S059S060… and TestS034ToS037….
+func statementsOf(t *testing.T, test, letter string) (all []int) {
 	t.Helper()
-	for _, m := range number.FindAllStringSubmatch(numbered.FindString(test), -1) {
-		n, err := strconv.Atoi(m[2])
+	one := `(?:To)?` + letter + `\d{3}`
+	names := regexp.MustCompile(`^Test((?:` + one + `)+)`).FindStringSubmatch(test)
+	if names == nil {
+		return nil
+	}
+	for _, name := range regexp.MustCompile(one).FindAllString(names[1], -1) {
+		n, err := strconv.Atoi(name[len(name)-3:])
 		if err != nil {
 			t.Fatal(err)
 		}
 		from := n
-		if m[1] != "S" {
+		if strings.HasPrefix(name, "To") {
 			from = all[len(all)-1] + 1
 		}
 		for i := from; i <= n; i++ {

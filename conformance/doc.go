@@ -1,6 +1,7 @@
 // Package conformance is the black-box suite: it drives a server as AWS's own clients do,
 // through the AWS SDK for Go v2 and Eclipse Paho, and knows nothing of drover's code. Each
-// numbered statement of the behavioural specification is one test, named TestSnnn….
+// numbered statement of the behavioural specification is one test, named TestSnnn…, and
+// TestBnnn… those about the broker, which internal/mqtttest speaks to byte by byte.
 //
 // Without flags it builds drover and starts one server for most tests, and one of its own
 // for each test that changes what is global. With -endpoint and -mqtt it runs against any

@@ -176,29 +176,6 @@ func TestS205EventTypesAreSetOneByOne(t *testing.T) {
 	}
 }
 
-func TestB001B002B004B005DescribeEndpoint(t *testing.T) {
-	f := newFleet(t)
-	describe := func(kind *string) (string, error) {
-		out, err := f.api.DescribeEndpoint(f.ctx, &iot.DescribeEndpointInput{EndpointType: kind})
-		if err != nil {
-			return "", err
-		}
-		return aws.ToString(out.EndpointAddress), nil
-	}
-	data, err := describe(aws.String("iot:Data-ATS"))
-	f.must(err)
-	if data == "" || strings.Contains(data, "://") || strings.Contains(data, "/") {
-		t.Errorf("%q is no address", data)
-	}
-	for _, kind := range []*string{nil, aws.String("iot:Data"), aws.String("iot:Data-ATS")} {
-		if again, err := describe(kind); err != nil || again != data {
-			t.Errorf("%s: %q, %v, want %q", aws.ToString(kind), again, err, data)
-		}
-	}
-	_, err = describe(aws.String("iot:Nothing"))
-	f.refused(err, "InvalidRequestException", 400)
-}
-
 func TestS206DescribeEndpoint(t *testing.T) {
 	f := newFleet(t)
 	plain := fleetOn(t, ownServer(t))

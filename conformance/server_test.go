@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -99,6 +100,9 @@ func cleanUp() error {
 	var errs []error
 	if running != nil {
 		errs = append(errs, running.terminate())
+	}
+	for _, stop := range slices.Backward(foreign.stop) {
+		errs = append(errs, stop())
 	}
 	if made {
 		dir, err := temporary()

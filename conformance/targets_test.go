@@ -192,8 +192,8 @@ func TestS133DocumentParametersWithoutManagedTemplate(t *testing.T) {
 
 func TestS135DocumentIsKeptByteForByte(t *testing.T) {
 	f := newFleet(t)
-	odd := "{ \"b\" : 1.50,\n\t\"a\": \"\\u00e9é\", \"b\": [ ] }  "
-	id := f.job("job", []string{f.thingARN(f.thing("t"))}, func(in *iot.CreateJobInput) { in.Document = &odd })
+	odd := "{ \"b\" : 1.50,\n\t\"a\": \"\\u00e9é\", \"b\": [ \"${aws:iot:s3-presigned-url:s3://bucket\\/k}\" ] }  "
+	id := f.job("job", []string{f.thingARN(f.thing("t"))}, withDocument(odd))
 	for _, before := range []bool{true, false} {
 		out, err := f.api.GetJobDocument(f.ctx, &iot.GetJobDocumentInput{JobId: &id, BeforeSubstitution: before})
 		f.must(err)

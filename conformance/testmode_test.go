@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
+	mq "drover/internal/mqtttest"
+
 	"drover/internal/envtest"
 )
 
@@ -104,6 +106,8 @@ func TestModeReset(t *testing.T) {
 	f.clock(`{"advance":"72h"}`)
 	device := f.connect(a)
 	device.listen("notify")
+	f.client(5, "session", persistent).Leave()
+	f.client(5, "will", will("will", "x"), persistent).Publish(mq.Publish{Topic: "retained", Payload: "x", QoS: 1, Retain: true})
 	if code, _, answer := f.call("iot", "POST", "/_drover/reset", ""); code != 200 {
 		t.Fatalf("reset: %d %v", code, answer)
 	}
@@ -117,6 +121,14 @@ func TestModeReset(t *testing.T) {
 	if len(list.Things)+len(jobs.Jobs) != 0 {
 		t.Errorf("after a reset there are %d things and %d jobs", len(list.Things), len(jobs.Jobs))
 	}
+	for _, id := range []string{"session", "will"} {
+		if f.client(5, id, persistent).Connack.Present {
+			t.Errorf("after a reset there is a session of %s", id)
+		}
+	}
+	reader := f.client(5, "reader")
+	reader.Granted(1, "retained", "will")
+	reader.Silent()
 	f.thing("a")
 	f.job("job", []string{f.thingARN(a)})
 	f.connect(a).accepted("start-next", `{}`)

@@ -77,7 +77,7 @@ func protocols(names ...string) func(*tls.Config) {
 // noServerName sends no SNI; the server is not verified then.
 func noServerName(cfg *tls.Config) { cfg.ServerName, cfg.InsecureSkipVerify = "", true }
 
-func (f *fleet) dial(url string, cfg *tls.Config) (*tls.Conn, error) {
+func (f *fleet) dialTLS(url string, cfg *tls.Config) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(f.ctx, patience)
 	defer cancel()
 	conn, err := (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", address(url))
@@ -91,7 +91,7 @@ func (f *fleet) dial(url string, cfg *tls.Config) (*tls.Conn, error) {
 func (f *fleet) overTLS(url string, cfg *tls.Config, clientID string, version int) (*device, error) {
 	f.t.Helper()
 	d := &device{f: f, thing: clientID, mailbox: newMailbox()}
-	conn, err := f.dial(url, cfg)
+	conn, err := f.dialTLS(url, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func TestB007B008ByALPN(t *testing.T) {
 	c := f.newCertificate(true)
 	cfg := f.config(with(c), protocols("x-amzn-mqtt-ca"))
 	f.works(f.alpn, cfg)
-	conn, err := f.dial(f.alpn, cfg)
+	conn, err := f.dialTLS(f.alpn, cfg)
 	f.must(err)
 	if got := conn.ConnectionState().NegotiatedProtocol; got != "x-amzn-mqtt-ca" {
 		t.Errorf("negotiated %q", got)
@@ -170,7 +170,7 @@ func TestB007B008ByALPN(t *testing.T) {
 	f.must(conn.Close())
 	// Without the name this is the address of the API.
 	for _, cfg := range []*tls.Config{f.config(with(c)), f.config(with(c), protocols("http/1.1"))} {
-		conn, err := f.dial(f.alpn, cfg)
+		conn, err := f.dialTLS(f.alpn, cfg)
 		f.must(err)
 		_, err = conn.Write([]byte("\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02d1\r\n\r\n"))
 		f.must(err)
@@ -246,7 +246,7 @@ func TestB012B013Versions(t *testing.T) {
 	}
 	for _, url := range []string{f.mqtts, f.deviceHTTPS, f.alpn} {
 		for v, good := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
-			conn, err := f.dial(url, f.config(with(c), version(v)))
+			conn, err := f.dialTLS(url, f.config(with(c), version(v)))
 			if good != (err == nil) {
 				t.Errorf("%s %s: %v", url, tls.VersionName(v), err)
 			}
@@ -257,7 +257,7 @@ func TestB012B013Versions(t *testing.T) {
 	}
 	f.works(f.mqtts, f.config(with(c), version(tls.VersionTLS12)))
 	// RSA key exchange and CBC are gone.
-	_, err := f.dial(f.mqtts, f.config(with(c), version(tls.VersionTLS12), func(cfg *tls.Config) {
+	_, err := f.dialTLS(f.mqtts, f.config(with(c), version(tls.VersionTLS12), func(cfg *tls.Config) {
 		cfg.CipherSuites = []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
 	}))
 	if err == nil {
@@ -669,7 +669,7 @@ func TestRotation(t *testing.T) {
 	f.eventually("the server shows a certificate of the new root", func() bool {
 		cfg := newest.Clone()
 		with(before)(cfg)
-		conn, err := f.dial(f.mqtts, cfg)
+		conn, err := f.dialTLS(f.mqtts, cfg)
 		return err == nil && conn.Close() == nil
 	})
 	for _, cfg := range []*tls.Config{old, newest} {

@@ -27,14 +27,15 @@ var packages = map[string]struct {
 	tests   string // in its tests, besides
 }{
 	"cmd/drover":               {imports: anything},
-	"conformance":              {tests: "internal/envtest"}, // a black box: knows nothing of our code
+	"conformance":              {tests: "internal/envtest internal/mqtttest"}, // a black box: knows nothing of our code
 	"internal":                 {},
 	"internal/access":          {imports: "internal/auth internal/auth/policy internal/iot internal/store", tests: "internal/pki internal/registry internal/store/sqlstore"},
 	"internal/audit":           {},
+	"internal/artifacts":       {imports: "internal/iot"},
 	"internal/auth":            {imports: "internal/auth/policy internal/iot internal/pki"},
 	"internal/authorizer":      {imports: "internal/iot internal/webhook"},
 	"internal/auth/policy":     {},
-	"internal/broker":          {},
+	"internal/broker":          {tests: "internal/mqtttest"},
 	"internal/controlplane":    {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/dataplane":       {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/engine":          {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
@@ -42,8 +43,11 @@ var packages = map[string]struct {
 	"internal/fleetsim":        {},
 	"internal/gate":            {imports: "internal/auth internal/iot internal/pki"},
 	"internal/iot":             {},
+	"internal/iotdata":         {imports: "internal/broker internal/wire"},
+	"internal/mqtttest":        {},
 	"internal/pki":             {imports: "internal/iot"},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
+	"internal/objects":         {imports: "internal/auth internal/iot"},
 	"internal/registry":        {imports: "internal/auth/policy internal/iot internal/pki internal/store", tests: "internal/store/sqlstore"},
 	"internal/store":           {imports: "internal/iot"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/store/storetest"},
@@ -57,24 +61,30 @@ var modules = map[string]struct {
 	imports string
 	tests   string // besides
 }{
-	"github.com/alecthomas/kong":               {imports: "cmd/drover"},
-	"github.com/aws/aws-sdk-go-v2/aws":         {imports: "cmd/drover internal/fleetsim", tests: anything}, // and its signer
-	"github.com/aws/aws-sdk-go-v2/service/iot": {tests: anything},
-	"github.com/aws/smithy-go":                 {tests: anything},
-	"github.com/eclipse/paho.golang":           {imports: "internal/fleetsim", tests: anything},
-	"github.com/eclipse/paho.mqtt.golang":      {imports: "internal/fleetsim", tests: anything},
-	"github.com/fxamacker/cbor/v2":             {imports: "internal/dataplane", tests: "conformance"},
-	"github.com/goccy/go-yaml":                 {imports: "cmd/drover"},
-	"github.com/google/uuid":                   {imports: anything},
-	"github.com/prometheus/client_golang":      {imports: anything},
-	"github.com/schollz/progressbar/v3":        {imports: "cmd/drover internal/fleetsim"},
-	"golang.org/x/sync":                        {imports: anything},
-	"golang.org/x/sys":                         {imports: anything},
-	"golang.org/x/time":                        {imports: "internal/audit internal/controlplane internal/dataplane"},
-	"golang.org/x/term":                        {imports: "cmd/drover internal/fleetsim"},
-	"modernc.org/sqlite":                       {tests: "internal/store/sqlstore"}, // the yardstick of its benchmarks
-	"pgregory.net/rapid":                       {tests: anything},
-	"zombiezen.com/go/sqlite":                  {imports: "internal/store/sqlstore"},
+	"github.com/alecthomas/kong":                        {imports: "cmd/drover"},
+	"github.com/aws/aws-sdk-go-v2/aws":                  {imports: "cmd/drover internal/fleetsim internal/artifacts", tests: anything}, // and its signer
+	"github.com/aws/aws-sdk-go-v2/config":               {imports: "internal/artifacts"},
+	"github.com/aws/aws-sdk-go-v2/credentials":          {imports: "cmd/drover", tests: anything},
+	"github.com/aws/aws-sdk-go-v2/service/s3":           {imports: "internal/artifacts", tests: anything},
+	"github.com/aws/aws-sdk-go-v2/feature/s3":           {tests: anything},
+	"github.com/aws/aws-sdk-go-v2/service/iot":          {tests: anything},
+	"github.com/aws/aws-sdk-go-v2/service/iotdataplane": {tests: anything},
+	"github.com/aws/smithy-go":                          {tests: anything},
+	"github.com/eclipse/paho.golang":                    {imports: "internal/fleetsim", tests: anything},
+	"github.com/eclipse/paho.mqtt.golang":               {imports: "internal/fleetsim", tests: anything},
+	"github.com/fxamacker/cbor/v2":                      {imports: "internal/dataplane", tests: "conformance"},
+	"github.com/goccy/go-yaml":                          {imports: "cmd/drover"},
+	"github.com/google/uuid":                            {imports: anything},
+	"github.com/gorilla/websocket":                      {imports: "internal/broker internal/fleetsim"},
+	"github.com/prometheus/client_golang":               {imports: anything},
+	"github.com/schollz/progressbar/v3":                 {imports: "cmd/drover internal/fleetsim"},
+	"golang.org/x/sync":                                 {imports: anything},
+	"golang.org/x/sys":                                  {imports: anything},
+	"golang.org/x/time":                                 {imports: "internal/audit internal/broker internal/controlplane internal/dataplane internal/objects"},
+	"golang.org/x/term":                                 {imports: "cmd/drover internal/fleetsim"},
+	"modernc.org/sqlite":                                {tests: "internal/store/sqlstore"}, // the yardstick of its benchmarks
+	"pgregory.net/rapid":                                {tests: anything},
+	"zombiezen.com/go/sqlite":                           {imports: "internal/store/sqlstore"},
 }
 
 // pure lists packages that do no I/O, keep no goroutines and read no clock, and what they

@@ -130,7 +130,8 @@ func (c *importCmd) Run(ctx context.Context, s *streams) error {
 
 type fleetCmd struct {
 	apiFlags
-	MQTTURL    string        `name:"mqtt-url" help:"Where the devices connect, mqtt://HOST:PORT or mqtts://HOST:PORT; default: where the server says." placeholder:"URL"`
+	MQTTURL    string        `name:"mqtt-url" help:"Where the devices connect, mqtt://HOST:PORT or mqtts://HOST:PORT, or ws://HOST:PORT/mqtt or wss://…; default: where the server says." placeholder:"URL"`
+	Protocol   string        `help:"How the devices connect unless --mqtt-url says: mqtt, or ws for MQTT over WebSocket at the address of the API." enum:"mqtt,ws" default:"mqtt"`
 	Roots      string        `help:"File with the roots to trust for mqtts, PEM; default: those of the data folder, or of the system." type:"path" placeholder:"FILE"`
 	Cert       string        `help:"Certificate that all devices show, PEM." type:"path" placeholder:"FILE"`
 	Key        string        `help:"Private key of the certificate, PEM." type:"path" placeholder:"FILE"`
@@ -167,6 +168,9 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 		if err := a.register(ctx, names, c.Group); err != nil {
 			return fmt.Errorf("register the devices: %w", err)
 		}
+	}
+	if c.Protocol == "ws" && c.MQTTURL == "" {
+		a.mqtt = "ws" + strings.TrimPrefix(a.url, "http") + webSocketPath
 	}
 	devices, err := a.devices(ctx)
 	if err != nil {

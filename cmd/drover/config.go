@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -33,21 +34,66 @@ type serveConfig struct {
 	TLSKey         string            `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE" group:"TLS"`
 	KeyFile        string            `name:"key-file" help:"File with the key that seals the secrets of API keys; made if it is not there. Default: secrets.key in the data folder. Elsewhere, a copy of the data folder is of no use to a thief." type:"path" placeholder:"FILE"`
 	RequireSNI     bool              `name:"require-sni" help:"Refuse clients that do not name the server in the handshake." group:"TLS"`
+	Proxies        []netip.Prefix    `name:"proxy-protocol" help:"Networks of load balancers in front of all addresses, such as 10.0.0.0/24, that say by the PROXY protocol (1 or 2) for whom they speak. From there nothing else is accepted." placeholder:"CIDR"`
 	Insecure       bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
 	Store          string            `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
+	Objects        bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
+	ObjectDir      string            `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
 	Account        string            `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
 	Region         string            `help:"AWS region that the server plays." default:"us-east-1"`
 	Retention      time.Duration     `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
 	Functions      map[string]string `name:"function" help:"What answers for a function that custom authorizers and pre-provisioning hooks name by an ARN: an HTTP address. Can be given many times." placeholder:"ARN=URL"`
 	AuditRetention time.Duration     `name:"audit-retention" help:"How long the audit log is kept, of which there are 256 MiB at most." default:"2160h"`
 	Limits         limitFlags        `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
+	Sessions       sessionFlags      `embed:"" prefix:"mqtt-" group:"MQTT sessions and messages"`
 	LimitSet       string            `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
+	S3             s3Flags           `embed:"" group:"Documents and files (S3)"`
 	Test           bool              `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
 	LogLevel       string            `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
 	LogJSON        bool              `name:"log-json" help:"Write log lines as JSON."`
 }
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
+
+// sessionFlags bound what is kept for MQTT clients; 0 is the broker's default, which is the
+// flag's too.
+type sessionFlags struct {
+	SessionExpiry    time.Duration `help:"How long a persistent session outlives its connection; the most that an MQTT 5 client gets." default:"1h"`
+	Sessions         int           `help:"Sessions; more that are persistent are refused." default:"1000000"`
+	QueueMessages    int           `help:"Messages that wait for one client; more are dropped." default:"1024"`
+	QueueBytes       int           `help:"Bytes of them." default:"8388608"`
+	QueuedMessages   int           `help:"Messages that wait for all clients together." default:"1000000"`
+	QueuedBytes      int           `help:"Bytes of them; a message for many clients counts once." default:"268435456"`
+	QueueAge         time.Duration `help:"How long a message waits for its client at most." default:"168h"`
+	RetainedMessages int           `help:"Topics that have a retained message; more are refused." default:"10000"`
+	RetainedBytes    int           `help:"Bytes of them." default:"67108864"`
+	SharedMembers    int           `help:"Members of one shared subscription." default:"250"`
+}
+
+// maxSessionExpiry is AWS's (spec identity-and-broker §2.4).
+const maxSessionExpiry = 7 * 24 * time.Hour
+
+func (s *sessionFlags) check() error {
+	var errs []error
+	if s.SessionExpiry < 0 || s.SessionExpiry > maxSessionExpiry {
+		errs = append(errs, fmt.Errorf("--mqtt-session-expiry: at most %s", maxSessionExpiry))
+	}
+	if s.QueueAge < 0 {
+		errs = append(errs, errors.New("--mqtt-queue-age: cannot be negative"))
+	}
+	for _, v := range []struct {
+		flag  string
+		value int
+	}{
+		{"sessions", s.Sessions}, {"queue-messages", s.QueueMessages}, {"queue-bytes", s.QueueBytes}, {"queued-messages", s.QueuedMessages},
+		{"queued-bytes", s.QueuedBytes}, {"retained-messages", s.RetainedMessages}, {"retained-bytes", s.RetainedBytes}, {"shared-members", s.SharedMembers},
+	} {
+		if v.value < 0 {
+			errs = append(errs, fmt.Errorf("--mqtt-%s: cannot be negative", v.flag))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // limitFlags are the quotas and throttles; -1 is what --limits says.
 type limitFlags struct {
@@ -57,6 +103,17 @@ type limitFlags struct {
 	ActiveJobs     int `help:"Jobs that have not ended." default:"-1" placeholder:"N"`
 	ConcurrentJobs int `help:"Jobs whose executions are being created or canceled." default:"-1" placeholder:"N"`
 	RolloutRate    int `help:"Executions a minute of a job that names no rate." default:"-1" placeholder:"N"`
+	Replay         int `help:"Messages a second that a client gets, of those that waited for it." default:"-1" placeholder:"N"`
+
+	ConnectRate       int `help:"MQTT connects a second of all devices together; more are refused." default:"-1" placeholder:"N"`
+	ClientConnectRate int `help:"MQTT connects a second of one client id; more are refused." default:"-1" placeholder:"N"`
+	PublishRate       int `help:"Messages a second that one MQTT connection publishes; more are discarded." default:"-1" placeholder:"N"`
+	ByteRate          int `help:"Bytes a second that one MQTT connection publishes; who sends more is read later." default:"-1" placeholder:"N"`
+	AcceptRate        int `help:"Connections a second that each MQTT listener takes; more wait." default:"500" placeholder:"N"`
+
+	Downloads          int `help:"Downloads from the object store at a time; more are told to come again." default:"0" placeholder:"N"`
+	DownloadRate       int `help:"Bytes a second of all downloads together." default:"0" placeholder:"N"`
+	DeviceDownloadRate int `help:"Bytes a second of the downloads of one device." default:"0" placeholder:"N"`
 }
 
 // limits fills in what is not given (spec §15).
@@ -64,14 +121,17 @@ func (c *serveConfig) limits() limitFlags {
 	l := c.Limits
 	standard := limitFlags{}
 	if c.LimitSet == "aws" {
-		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate}
+		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate, Replay: 10,
+			ConnectRate: 500, ClientConnectRate: 1, PublishRate: 100, ByteRate: 512 << 10}
 	}
 	for _, v := range []struct {
 		given    *int
 		standard int
 	}{
 		{&l.Requests, standard.Requests}, {&l.DeviceReads, standard.DeviceReads}, {&l.DeviceWrites, standard.DeviceWrites},
-		{&l.ActiveJobs, standard.ActiveJobs}, {&l.ConcurrentJobs, standard.ConcurrentJobs}, {&l.RolloutRate, standard.RolloutRate},
+		{&l.ActiveJobs, standard.ActiveJobs}, {&l.ConcurrentJobs, standard.ConcurrentJobs}, {&l.RolloutRate, standard.RolloutRate}, {&l.Replay, standard.Replay},
+		{&l.ConnectRate, standard.ConnectRate}, {&l.ClientConnectRate, standard.ClientConnectRate},
+		{&l.PublishRate, standard.PublishRate}, {&l.ByteRate, standard.ByteRate},
 	} {
 		if *v.given < 0 {
 			*v.given = v.standard
@@ -96,6 +156,12 @@ func (c *serveConfig) check() error {
 		errs = append(errs, errors.New("--store: PostgreSQL is not supported yet; use sqlite"))
 	default:
 		errs = append(errs, fmt.Errorf("--store: %q is not a store; use sqlite", c.Store))
+	}
+	if err := c.S3.check(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.Sessions.check(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Retention < time.Hour {
 		errs = append(errs, errors.New("--retention: at least an hour"))

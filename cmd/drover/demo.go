@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -30,7 +31,10 @@ type demoCmd struct {
 const (
 	demoJob   = "demo-update"
 	demoGroup = "demo-fleet"
-	demoDoc   = `{"operation":"update","version":"2.0.1","url":"https://firmware.example/2.0.1.bin"}`
+
+	demoBucket   = "firmware"
+	demoFile     = "update-2.0.1.bin"
+	demoFileSize = 1 << 20
 )
 
 // Run shows the main job from end to end: a server, devices, a job, its completion.
@@ -46,7 +50,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	cfg := serveConfig{
-		Data: filepath.Join(dir, "data"), HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Store: "sqlite",
+		Data: filepath.Join(dir, "data"), HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Store: "sqlite", Objects: true,
 		Account: "123456789012", Region: "us-east-1", LogLevel: "warn", Retention: 24 * time.Hour,
 	}
 	srv, err := startServer(ctx, cfg, cfg.logger(s.err))
@@ -73,11 +77,21 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	}
 	say(s.err, "%d things are registered in the group %s\n", c.Things, demoGroup)
 
-	target := "arn:aws:iot:" + cfg.Region + ":" + cfg.Account + ":thinggroup/" + demoGroup
-	if err := a.call(work, http.MethodPut, "/jobs/"+demoJob, map[string]any{"targets": []string{target}, "document": demoDoc}, nil); err != nil {
+	document, err := a.uploadFirmware(work)
+	if err != nil {
+		return fmt.Errorf("put the firmware into the box: %w", err)
+	}
+	say(s.err, "A file of %d bytes is in the box, s3://%s/%s\n", demoFileSize, demoBucket, demoFile)
+
+	job := map[string]any{
+		"targets":            []string{"arn:aws:iot:" + cfg.Region + ":" + cfg.Account + ":thinggroup/" + demoGroup},
+		"document":           document,
+		"presignedUrlConfig": map[string]any{"roleArn": "arn:aws:iam::" + cfg.Account + ":role/demo"},
+	}
+	if err := a.call(work, http.MethodPut, "/jobs/"+demoJob, job, nil); err != nil {
 		return fmt.Errorf("create the job: %w", err)
 	}
-	say(s.err, "Job %s is created; the devices come online\n\n", demoJob)
+	say(s.err, "Job %s is created; the devices come online and download the file\n\n", demoJob)
 
 	fleet, err := fleetsim.New(fleetsim.Config{
 		Endpoint: a.mqtt, Things: names, Success: c.Success, Duration: 2 * time.Second, Executions: c.Things, ConnectRate: 25,
@@ -104,12 +118,34 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	say(s.out, `  aws iot describe-job --job-id %[1]s
   aws iot list-job-executions-for-job --job-id %[1]s --status FAILED
   aws iot describe-job-execution --job-id %[1]s --thing-name %[2]s
-`, demoJob, names[0])
+  aws iot get-job-document --job-id %[1]s
+  aws s3 ls --human-readable s3://%[3]s
+`, demoJob, names[0], demoBucket)
 	if c.Stay {
 		say(s.out, "\nThe server runs until you press Ctrl-C.\n")
 		<-ctx.Done()
 	}
 	return stop()
+}
+
+// uploadFirmware puts a file into the box and returns a document that points to it.
+func (a *api) uploadFirmware(ctx context.Context) (document string, err error) {
+	firmware := make([]byte, demoFileSize)
+	rand.Read(firmware) // never fails
+	if err := a.send(ctx, "s3", http.MethodPut, "/"+demoBucket, nil, nil); err != nil {
+		return "", err
+	}
+	if err := a.send(ctx, "s3", http.MethodPut, "/"+demoBucket+"/"+demoFile, firmware, nil); err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(map[string]any{
+		"operation": "update", "version": "2.0.1", "files": []any{map[string]any{
+			"url":    "${aws:iot:s3-presigned-url:s3://" + demoBucket + "/" + demoFile + "}",
+			"sha256": fmt.Sprintf("%x", sha256.Sum256(firmware)),
+			"size":   demoFileSize,
+		}},
+	})
+	return string(text), err
 }
 
 // awaitCompletion asks for the job until it is COMPLETED.
@@ -151,16 +187,24 @@ func (a *api) call(ctx context.Context, method, path string, in, out any) error 
 			return err
 		}
 	}
+	return a.send(ctx, "iot", method, path, body, out)
+}
+
+// send makes one signed request of a service and decodes its answer into out, unless it is nil.
+func (a *api) send(ctx context.Context, service, method, path string, body []byte, out any) error {
 	r, err := http.NewRequestWithContext(ctx, method, a.url+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	if body != nil {
+	hash := sha256.Sum256(body)
+	sum := hex.EncodeToString(hash[:])
+	if service == "s3" {
+		r.Header.Set("X-Amz-Content-Sha256", sum)
+	} else if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	hash := sha256.Sum256(body)
 	creds := aws.Credentials{AccessKeyID: a.key.AccessKeyID, SecretAccessKey: a.key.SecretAccessKey}
-	if err := v4.NewSigner().SignHTTP(ctx, creds, r, hex.EncodeToString(hash[:]), "iot", a.region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, creds, r, sum, service, a.region, time.Now()); err != nil {
 		return err
 	}
 	resp, err := http.DefaultClient.Do(r)

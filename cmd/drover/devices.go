@@ -95,6 +95,8 @@ func (h *brokerHandler) Publish(c *broker.Client, m broker.Message) broker.Verdi
 	return broker.Refuse
 }
 
+func (h *brokerHandler) EndBatch() { h.handler.Flush() }
+
 func (h *brokerHandler) Subscribed(c *broker.Client, filters []string) {
 	h.publisher.Subscribed(connection(c), filters)
 }
@@ -152,10 +154,17 @@ func registerBrokerMetrics(reg prometheus.Registerer, b *broker.Broker) {
 	gauge("drover_mqtt_connections", "Devices that are connected.", func(s broker.Stats) int { return s.Connections })
 	gauge("drover_mqtt_sessions", "MQTT sessions, live and stored.", func(s broker.Stats) int { return s.Sessions })
 	gauge("drover_mqtt_subscriptions", "Subscriptions of all sessions.", func(s broker.Stats) int { return s.Subscriptions })
+	gauge("drover_mqtt_queued_messages", "QoS 1 messages held for clients with persistent sessions.", func(s broker.Stats) int { return s.Queued })
+	gauge("drover_mqtt_queued_bytes", "Topics and payloads of these messages; one for many clients counts once.", func(s broker.Stats) int { return s.QueuedBytes })
+	gauge("drover_mqtt_retained_messages", "Topics that have a retained message.", func(s broker.Stats) int { return s.Retained })
+	gauge("drover_mqtt_retained_bytes", "Topics and payloads of retained messages.", func(s broker.Stats) int { return s.RetainedBytes })
 	counter("drover_mqtt_accepted_total", "Connections that were accepted.", func(s broker.Stats) uint64 { return s.Accepted })
 	counter("drover_mqtt_refused_total", "CONNECTs, PUBLISHes and filters that were refused.", func(s broker.Stats) uint64 { return s.Refused })
 	counter("drover_mqtt_messages_in_total", "Messages received from clients.", func(s broker.Stats) uint64 { return s.MessagesIn })
 	counter("drover_mqtt_messages_out_total", "Messages queued to clients.", func(s broker.Stats) uint64 { return s.MessagesOut })
-	counter("drover_mqtt_dropped_total", "Messages lost because a client fell behind.", func(s broker.Stats) uint64 { return s.Dropped })
+	counter("drover_mqtt_dropped_total", "Messages lost because a queue was full, or greater than their client takes.", func(s broker.Stats) uint64 { return s.Dropped })
+	counter("drover_mqtt_expired_total", "Messages that waited for their client until they were worthless.", func(s broker.Stats) uint64 { return s.Expired })
+	counter("drover_mqtt_stored_total", "Messages written to the store for clients with persistent sessions.", func(s broker.Stats) uint64 { return s.Stored })
+	counter("drover_mqtt_store_failures_total", "Attempts to write sessions and messages that failed, and were repeated.", func(s broker.Stats) uint64 { return s.StoreFails })
 	counter("drover_mqtt_cut_off_total", "Connections ended because the client fell behind.", func(s broker.Stats) uint64 { return s.CutOff })
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"drover/internal/auth"
+	"drover/internal/objects"
 	"drover/internal/wire"
 )
 
@@ -20,9 +21,13 @@ import (
 // plane it is for.
 type front struct {
 	control, devices   http.Handler
-	bulk, audit        http.Handler
+	messages           http.Handler // the MQTT broker over HTTP
+	bulk, downloads    http.Handler
+	audit              http.Handler
 	clients            http.Handler // by their ids
 	test               http.Handler // nil unless in test mode
+	objects            http.Handler // nil if there is no object store here
+	mqtt               http.Handler // devices that speak MQTT over WebSocket
 	verify, verifyBulk *auth.Verifier
 	keys               http.Handler
 	permit             func(ctx context.Context, action string, resources ...string) error
@@ -33,6 +38,15 @@ type front struct {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == webSocketPath && r.Header.Get("Upgrade") != "" {
+		f.mqtt.ServeHTTP(w, r)
+		return
+	}
+	// Who signs for S3 means S3, whatever the path: any may be that of an object.
+	if auth.IsS3(r) {
+		f.s3(w, r)
+		return
+	}
 	switch r.URL.Path {
 	case "/healthz":
 		writeText(w, http.StatusOK, "ok")
@@ -58,7 +72,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if strings.HasPrefix(r.URL.Path, "/_drover/") {
-			f.unknown(w, r)
+			f.own(w, r)
+			return
+		}
+		if objects.IsHost(r.Host) {
+			f.s3(w, r)
 			return
 		}
 		f.api(w, r)
@@ -78,6 +96,28 @@ func (f *front) guarded(w http.ResponseWriter, r *http.Request, v *auth.Verifier
 	handler.ServeHTTP(w, r)
 }
 
+// s3 serves the object store.
+func (f *front) s3(w http.ResponseWriter, r *http.Request) {
+	if f.objects == nil {
+		wire.WriteError(w, &wire.Error{Code: "NotImplementedException", Status: http.StatusNotImplemented,
+			Message: "the object store of this drover is switched off (--no-objects)"})
+		return
+	}
+	f.objects.ServeHTTP(w, r)
+}
+
+// own serves the operations of drover's own that have a name in the path.
+func (f *front) own(w http.ResponseWriter, r *http.Request) {
+	id, ok := strings.CutPrefix(r.URL.Path, "/_drover/jobs/")
+	id, isDownloads := strings.CutSuffix(id, "/downloads")
+	if !ok || !isDownloads || id == "" || r.Method != http.MethodGet {
+		f.unknown(w, r)
+		return
+	}
+	r.SetPathValue("jobId", id)
+	f.guarded(w, r, f.verify, "drover:ReadDownloads", f.downloads)
+}
+
 func (f *front) unknown(w http.ResponseWriter, r *http.Request) {
 	wire.WriteError(w, &wire.Error{Code: "UnknownOperationException", Status: http.StatusNotFound, Message: "drover has no " + r.URL.Path})
 }
@@ -93,8 +133,7 @@ func (f *front) api(w http.ResponseWriter, r *http.Request) {
 	case id.Service == "iot-jobs-data", jobsHost(r.Host):
 		f.devices.ServeHTTP(w, r)
 	case id.Service == "iotdata":
-		wire.WriteError(w, &wire.Error{Code: "NotImplementedException", Status: http.StatusNotImplemented,
-			Message: fmt.Sprintf("drover does not have the AWS IoT data plane (iotdata) yet: %s %s", r.Method, r.URL.Path)})
+		f.messages.ServeHTTP(w, r)
 	default:
 		f.control.ServeHTTP(w, r)
 	}

@@ -90,6 +90,10 @@ func TestServeRefuses(t *testing.T) {
 		"two ways":      {[]string{"--tls", "--tls-cert", "x", "--tls-key", "y"}, "either made or given"},
 		"half a pair":   {[]string{"--https", "127.0.0.1:0", "--tls-cert", "x"}, "without the other"},
 		"no address":    {[]string{"--http", ""}, "needs an address"},
+		"S3 URL":        {[]string{"--s3", "minio:9000"}, "--s3: box, aws or a URL"},
+		"S3 path":       {[]string{"--s3-public-url", "http://h/path"}, "--s3-public-url"},
+		"S3 key of box": {[]string{"--s3-access-key", "a", "--s3-secret-key", "b"}, "the store in the box has the key"},
+		"S3 half a key": {[]string{"--s3", "aws", "--s3-access-key", "a"}, "one needs the other"},
 		"retention":     {[]string{"--retention", "1s"}, "--retention"},
 		"address":       {[]string{"--http", "nonsense"}, "--http"},
 		"unknown flag":  {[]string{"--nonsense"}, "nonsense"},
@@ -195,6 +199,15 @@ func TestQuote(t *testing.T) {
 	}
 }
 
+// TestDemo: the devices of the demonstration download a file from the box by presigned URLs.
+func TestDemo(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // the demonstration leaves its data for people to look at
+	exit, out, errs := command(t, "demo", "--things", "3", "--success", "1")
+	if exit != 0 || !strings.Contains(out, "downloads   3 files, 3.1 MB") || !strings.Contains(out, "is COMPLETED: 3 succeeded, 0 failed") {
+		t.Errorf("%d\n%s\n%s", exit, out, errs)
+	}
+}
+
 const rehearsalJob = `{"jobId":"update","document":"{}","targets":["ignored"],
 	"jobExecutionsRolloutConfig":{"maximumPerMinute":20},
 	"abortConfig":{"criteriaList":[{"failureType":"ALL","action":"CANCEL","thresholdPercentage":30,"minNumberOfExecutedThings":10}]}}`
@@ -221,6 +234,14 @@ func TestRehearse(t *testing.T) {
 	}
 	if _, out, _ := command(t, "rehearse", job, "--things", "100", "--success", "0.4"); !strings.Contains(out, "CANCELED after") || !strings.Contains(out, "aborted") {
 		t.Errorf("%s", out)
+	}
+	for _, job := range []string{
+		`{"documentSource":"s3://jobs/update.json"}`,
+		`{"document":"{\"u\":\"${aws:iot:s3-presigned-url:http://drover.plant:8080/firmware/7.bin}\"}","presignedUrlConfig":{"roleArn":"arn:aws:iam::123456789012:role/r"}}`,
+	} {
+		if exit, _, errs := command(t, "rehearse", file(t, job), "--things", "10"); exit != 0 {
+			t.Errorf("%s: %d %s", job, exit, errs)
+		}
 	}
 	if exit, _, errs := command(t, "rehearse", file(t, `{"document":"{bad"}`)); exit == 0 || !strings.Contains(errs, "not valid JSON") {
 		t.Errorf("%d %q", exit, errs)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,6 +27,8 @@ import (
 	"drover/internal/engine"
 	"drover/internal/gate"
 	"drover/internal/iot"
+	"drover/internal/iotdata"
+	"drover/internal/objects"
 	"drover/internal/pki"
 	"drover/internal/registry"
 	"drover/internal/store/sqlstore"
@@ -93,11 +96,17 @@ type server struct {
 	device *http.Server // for devices with certificates; nil without TLS
 	plane  *dataplane.Handler
 
-	temporary  string // folder that goes with the server, "" for none
-	listeners  []net.Listener
-	stopEngine context.CancelFunc
-	engineDone chan error
-	failed     chan error // what ended by itself
+	objects     *objects.Server // nil: none
+	objectStore *objects.Store
+	objectLock  io.Closer // nil if the lock of the store is enough
+
+	temporary   string // folder that goes with the server, "" for none
+	listeners   []net.Listener
+	stopEngine  context.CancelFunc
+	engineDone  chan error
+	stopObjects context.CancelFunc
+	objectsDone chan error
+	failed      chan error // what ended by itself
 }
 
 // startServer builds the server from the bottom up and returns when it is ready. What
@@ -136,6 +145,11 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if s.store, err = sqlstore.Open(ctx, sqlstore.Config{Path: filepath.Join(folder, "drover.db"), Logger: log}); err != nil {
 		return nil, err
 	}
+	if cfg.Objects {
+		if err := s.openObjects(folder); err != nil {
+			return nil, err
+		}
+	}
 	// The addresses before anything works, so that a taken port costs nothing.
 	doors, err := s.listen()
 	if err != nil {
@@ -159,6 +173,12 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	s.stopEngine = stopEngine
 	s.engineDone = make(chan error, 1)
 	go func() { s.engineDone <- s.engine.Run(engineCtx) }()
+	if s.objects != nil {
+		objectsCtx, stopObjects := context.WithCancel(context.WithoutCancel(ctx))
+		s.stopObjects = stopObjects
+		s.objectsDone = make(chan error, 1)
+		go func() { s.objectsDone <- s.objects.Run(objectsCtx) }()
+	}
 	s.serve(doors)
 
 	if err := s.writeEndpoints(); err != nil {
@@ -171,19 +191,42 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	return s, nil
 }
 
+// openObjects opens the folder of the objects: in the given one, unless there is another for them.
+func (s *server) openObjects(folder string) (err error) {
+	dir := filepath.Join(folder, "objects")
+	if s.cfg.ObjectDir != "" && !s.cfg.Test {
+		dir = s.cfg.ObjectDir
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("--objects-dir: %w", err)
+		}
+		// The lock of the store does not reach there.
+		if s.objectLock, err = sqlstore.Lock(dir); err != nil {
+			return fmt.Errorf("--objects-dir: %w", err)
+		}
+	}
+	s.objectStore, err = objects.OpenStore(dir, time.Now)
+	return err
+}
+
 // assemble ties the parts together: transport never sees storage.
 func (s *server) assemble(ctx context.Context) (things *registry.Registry, err error) {
 	realm, limits := s.cfg.realm(), s.cfg.limits()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
+	files, err := s.newFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
 	// What goes up and what comes down meet here: the engine publishes through the data
 	// plane, which asks the engine for documents. Nothing runs yet, so late is early enough.
 	var publisher *dataplane.Publisher
 	s.engine, err = engine.New(engine.Config{
 		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
+		Objects: files.objects,
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
+		Settled: func() <-chan struct{} { return s.broker.Settled() },
 	})
 	if err != nil {
 		return nil, err
@@ -213,31 +256,51 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
 	devices := dataplane.New(dataplane.Config{
 		Problems: problems, Heard: func(topic string) bool { return s.broker.HasSubscribers(topic) },
-		Engine: s.engine, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
+		Engine: s.engine, Signer: files.signer, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
 	handler := &brokerHandler{handler: devices, access: s.access, problems: problems, log: s.log}
-	if s.broker, err = broker.New(broker.Config{Handler: handler, Logger: s.log}); err != nil {
+	kept := s.cfg.Sessions
+	s.broker, err = broker.New(broker.Config{
+		Handler: handler, Logger: s.log, Store: brokerStore{s.store}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
+		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
+		ReplayRate:    limits.Replay,
+		SessionExpiry: kept.SessionExpiry, MaxSessions: kept.Sessions, MaxShared: kept.SharedMembers,
+		QueueMessages: kept.QueueMessages, QueueBytes: kept.QueueBytes, QueueAge: kept.QueueAge,
+		MaxQueued: kept.QueuedMessages, MaxQueuedBytes: kept.QueuedBytes,
+		MaxRetained: kept.RetainedMessages, MaxRetainedBytes: kept.RetainedBytes,
+	})
+	if err != nil {
 		return nil, err
 	}
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
-		Broker: brokerSide{s.broker}, Documents: s.engine, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
+		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
 	handler.publisher = publisher
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
+		Jobs: s.engine, Registry: things, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
 	s.front = &front{
-		control: api, devices: devices, bulk: http.HandlerFunc(api.ServeImport),
-		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20), keys: &keyService{keys: s.keys, log: s.log}, permit: s.access.Permit,
+		control: api, devices: devices, messages: iotdata.New(iotdata.Config{Broker: s.broker, Logger: s.log, Now: s.clock.now}),
+		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
+		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
+		keys: &keyService{keys: s.keys, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
+	s.front.mqtt = onLoopback(s.cfg.Insecure, s.broker.ServeWebSocket)
+	if s.cfg.Objects {
+		s.objects = objects.New(objects.Config{
+			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Permit: s.access.Permit, Logger: s.log, Metrics: metrics,
+			Limits: objects.Limits{Downloads: limits.Downloads, Rate: limits.DownloadRate, DeviceRate: limits.DeviceDownloadRate},
+		})
+		s.front.objects = s.objects
+	}
 	if s.cfg.Test {
-		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, access: s.access, holders: holders, keys: s.keys}
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, objects: s.objectStore, access: s.access, holders: holders, keys: s.keys}
 	}
 	if s.audit, err = audit.Open(audit.Config{Dir: filepath.Join(cmp.Or(s.temporary, s.cfg.Data), auditFolder), Retention: s.cfg.AuditRetention, Now: s.clock.now}); err != nil {
 		return nil, err
@@ -331,6 +394,9 @@ func (s *server) listen() ([]door, error) {
 		}
 		s.listeners = append(s.listeners, listener)
 		*l.url = l.scheme + "://" + listener.Addr().String()
+		if len(s.cfg.Proxies) > 0 {
+			listener = broker.ProxyListener(listener, s.cfg.Proxies)
+		}
 		doors = append(doors, door{listener, l.speaks})
 	}
 	return doors, nil
@@ -402,7 +468,10 @@ func (s *server) writeEndpoints() error {
 	if err != nil {
 		return err
 	}
-	config := fmt.Sprintf("[default]\nregion = %s\nendpoint_url = %s\n", s.cfg.Region, s.endpoints.api())
+	// Without the last lines, some tools sign URLs as S3 did before 2012, or put the bucket into
+	// the name of the host.
+	config := fmt.Sprintf("[default]\nregion = %s\nendpoint_url = %s\ns3 =\n    signature_version = s3v4\n    addressing_style = path\n",
+		s.cfg.Region, s.endpoints.api())
 	return errors.Join(
 		replaceFile(filepath.Join(s.cfg.Data, configFile), []byte(config)),
 		replaceFile(filepath.Join(s.cfg.Data, endpointsFile), append(text, '\n')),
@@ -433,11 +502,19 @@ func (s *server) stop() error {
 		s.tls.close()
 	}
 	if s.http != nil {
+		if s.objects != nil { // a transfer may take hours, and can be resumed
+			cut := time.AfterFunc(stopTimeout/3, s.objects.Cut)
+			defer cut.Stop()
+		}
 		// Waits for the requests that are running; they need the engine.
 		errs = append(errs, s.http.Shutdown(ctx))
 	}
 	if s.device != nil {
 		errs = append(errs, s.device.Shutdown(ctx))
+	}
+	if s.stopObjects != nil {
+		s.stopObjects()
+		errs = append(errs, <-s.objectsDone)
 	}
 	if s.stopEngine != nil {
 		// Answers what devices have asked, refuses what they ask now, and publishes all.
@@ -463,6 +540,9 @@ func (s *server) stop() error {
 			errs = append(errs, err)
 		}
 		errs = append(errs, s.store.Close())
+	}
+	if s.objectLock != nil {
+		errs = append(errs, s.objectLock.Close())
 	}
 	if s.audit != nil {
 		errs = append(errs, s.audit.Close())

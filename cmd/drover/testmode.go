@@ -15,6 +15,7 @@ import (
 	"drover/internal/broker"
 	"drover/internal/engine"
 	"drover/internal/iot"
+	"drover/internal/objects"
 	"drover/internal/store/sqlstore"
 	"drover/internal/wire"
 )
@@ -54,6 +55,7 @@ type testMode struct {
 	access  *access.Decider
 	holders *auth.Devices
 	keys    *auth.Keyring
+	objects *objects.Store // nil: none
 
 	moving sync.Mutex // one change at a time
 }
@@ -162,6 +164,11 @@ func (m *testMode) reset(ctx context.Context) error {
 		return err
 	}
 	m.clock.back()
+	if m.objects != nil {
+		if err := m.objects.Clear(); err != nil {
+			return err
+		}
+	}
 	// The record tells the data plane that no events are on any more.
 	if err := m.store.Clear(ctx, iot.Record{At: iot.At(m.clock.now()), Kind: iot.EventsConfigured, Actor: "drover"}); err != nil {
 		return err

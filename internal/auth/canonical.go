@@ -40,17 +40,18 @@ func canonicalRequest(r *http.Request, service string, signedHeaders []string, b
 }
 
 // canonicalPath is the path as received, which is encoded already, encoded once more: %3A
-// becomes %253A and a literal $ becomes %24. Clients of s3 alone do not encode twice.
+// becomes %253A and a literal $ becomes %24. Of S3 alone it is the path decoded and encoded
+// in the one way that AWS allows, because there the decoded path is what a request means.
 func canonicalPath(u *url.URL, service string) string {
+	if service == s3Service {
+		return cmp.Or(escape(u.Path, '/'), "/")
+	}
 	path := u.EscapedPath()
 	if raw, err := url.PathUnescape(u.RawPath); err == nil && u.RawPath != "" && raw == u.Path {
 		path = u.RawPath // EscapedPath encodes what a client should have encoded, such as é
 	}
 	if path == "" {
 		return "/"
-	}
-	if service == "s3" {
-		return path
 	}
 	return escape(path, '/')
 }
@@ -68,6 +69,9 @@ func canonicalQuery(raw string) string {
 			continue
 		}
 		name, value, _ := strings.Cut(pair, "=")
+		if name == "X-Amz-Signature" { // a signature does not sign itself
+			continue
+		}
 		list = append(list, parameter{reescape(name), reescape(value)})
 	}
 	slices.SortFunc(list, func(a, b parameter) int {

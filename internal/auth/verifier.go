@@ -38,8 +38,9 @@ const unknownSecret = "0000000000000000000000000000000000000000"
 // emptyHash is the SHA-256 of no bytes.
 const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// Verifier verifies AWS Signature Version 4 in the Authorization header. Its fields must not
-// change after the first call of Verify; it must not be copied; it is safe for concurrent use.
+// Verifier verifies AWS Signature Version 4: Verify in the Authorization header, for the API,
+// and VerifyS3 in header or query, for S3. Its fields must not change after the first call;
+// it must not be copied; it is safe for concurrent use.
 type Verifier struct {
 	// Secret returns the secret access key of an access key, and whether the key is known.
 	Secret func(accessKeyID string) (secret string, ok bool)
@@ -47,7 +48,7 @@ type Verifier struct {
 	Region   string           // the region that a scope must name; "" accepts any
 	Services []string         // signing names that are accepted
 	Now      func() time.Time // nil: time.Now
-	Skew     time.Duration    // how far the client's clock may be off, inclusive; 0: 5 minutes
+	Skew     time.Duration    // how far the client's clock may be off, inclusive; 0: 5 minutes, for S3 15
 	MaxBody  int64            // bytes of body that are read to hash them; 0: 1 MiB
 
 	// AllowUnsignedPayload accepts X-Amz-Content-Sha256: UNSIGNED-PAYLOAD. The signature
@@ -217,14 +218,19 @@ func (v *Verifier) checkScope(s scope, signedAt time.Time) *Error {
 	return nil
 }
 
-func (v *Verifier) checkSkew(signedAt time.Time) *Error {
+// now is the time, UTC.
+func (v *Verifier) now() time.Time {
 	now := time.Now
 	if v.Now != nil {
 		now = v.Now
 	}
+	return now().UTC()
+}
+
+func (v *Verifier) checkSkew(signedAt time.Time) *Error {
 	skew := cmp.Or(v.Skew, defaultSkew)
 	// A signature has whole seconds. Without this, one of just now would lie up to a second in the past.
-	at := now().UTC().Truncate(time.Second)
+	at := v.now().Truncate(time.Second)
 	if oldest := at.Add(-skew); signedAt.Before(oldest) {
 		return invalid("Signature expired: %s is now earlier than %s (%s - %s.)",
 			signedAt.Format(timeFormat), oldest.Format(timeFormat), at.Format(timeFormat), minutes(skew))

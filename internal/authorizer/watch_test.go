@@ -21,7 +21,7 @@ func TestB223Watch(t *testing.T) {
 		stop := g.Watch(r, g.allowed(r), func(d authorizer.Decision) { renewed <- d }, func(err error) { ended <- err })
 		defer stop()
 		after := func(d time.Duration) {
-			time.Sleep(d)
+			<-time.After(d)
 			synctest.Wait()
 		}
 		after(299 * time.Second)
@@ -61,7 +61,7 @@ func TestWatchStops(t *testing.T) {
 		g.Watch(r, d, never, func(error) { t.Error("ended") })()
 		d.Refresh = 0
 		g.Watch(r, d, never, func(error) { t.Error("ended") })
-		time.Sleep(24 * time.Hour)
+		<-time.After(24 * time.Hour)
 		synctest.Wait()
 		if n := len(g.f.asked()); n != 1 {
 			t.Errorf("asked %d times", n)

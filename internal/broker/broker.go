@@ -11,13 +11,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Config says how a broker behaves. The zero value of a field, except Handler,
 // means the default, which is what AWS IoT Core does (spec §2.20).
 type Config struct {
-	Handler Handler      // required
-	Logger  *slog.Logger // default: discard
+	Handler       Handler       // required
+	Authenticator Authenticator // default: everybody may connect
+	Authorizer    Authorizer    // default: what Handler allows is allowed
+	Logger        *slog.Logger  // default: discard
 
 	MaxPayload       int // bytes of one message; default 128 KiB
 	MaxTopic         int // bytes of a topic or filter; default 256
@@ -26,22 +30,58 @@ type Config struct {
 	MaxSubscriptions int // of one session; default 50
 	MaxInflight      int // unacknowledged QoS 1 messages to one client; default 100, at most 65,000
 
-	// MaxRetained is how many topics may have a retained message; they are held
-	// in memory and are gone after a restart. Default 10,000.
-	MaxRetained int
+	MaxShared int // members of one shared subscription; default 250
+
+	// Store keeps persistent sessions with their messages, retained messages and
+	// wills; New takes over what is in it. Without one they are in memory only and
+	// end with the process.
+	Store Store
+
+	// MaxRetained and MaxRetainedBytes bound the retained messages, which are held
+	// in memory: how many topics have one, and the bytes of topics and payloads.
+	// Defaults 10,000 and 64 MiB.
+	MaxRetained      int
+	MaxRetainedBytes int
 
 	// QueueMessages and QueueBytes bound what is held for one client: packets
 	// not yet written to its connection and, on top of them, QoS 1 messages that
-	// wait for acknowledgements or for the return of a persistent session (counted
-	// only by QueueMessages). A connected client that exceeds a bound is cut off.
-	// Defaults 1,024 and 8 MiB.
+	// wait for acknowledgements or for the return of a persistent session. A
+	// connected client that exceeds a bound is cut off; for one that is away, and
+	// for a shared subscription, the newest messages are dropped. Defaults 1,024
+	// and 8 MiB.
 	QueueMessages int
 	QueueBytes    int
+	// MaxQueued and MaxQueuedBytes bound what is held for all persistent sessions
+	// together; a message for many counts its bytes once. Beyond, what cannot be
+	// sent at once is dropped. Defaults 1,000,000 and 256 MiB.
+	MaxQueued      int
+	MaxQueuedBytes int
+	QueueAge       time.Duration // a message that waits is dropped after this; default 7 days
+	// ReplayRate is how many of the messages that waited for a client it gets in a
+	// second when it comes back, beside live ones, which then may overtake them.
+	// Default: as many as it takes, in order.
+	ReplayRate  int
+	MaxSessions int // with more than that, CONNECTs that want another persistent one are refused; default 1,000,000
 
 	SessionExpiry  time.Duration // of a persistent session after its connection, also the most an MQTT 5 client gets; default 1 h
 	MinKeepAlive   time.Duration // default 30 s; whole seconds
 	MaxKeepAlive   time.Duration // also for clients that ask for none; default 1200 s; whole seconds
 	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included; default 10 s
+	PacketTimeout  time.Duration // from the first byte of a packet to its last; default 1 min
+
+	// AcceptRate is how many connections a second each listener takes, and ServeWebSocket,
+	// so that a fleet that comes back at once does not starve the devices that are there. The
+	// others wait in the listener's backlog. Default 500; negative: as many as come.
+	AcceptRate int
+
+	// Per second, 0: as many as come. ConnectRate bounds the CONNECTs of all clients, and
+	// ClientConnectRate those of one client id; more are refused. PublishRate bounds the
+	// PUBLISHes of one connection; more are discarded. ByteRate bounds what one connection
+	// publishes; who sends more is not read for a while.
+	ConnectRate       int
+	ClientConnectRate int
+	PublishRate       int
+	ByteRate          int // bytes
 
 	Now func() time.Time // default time.Now; for expiries and ConnectedAt, not for timers
 }
@@ -60,7 +100,8 @@ type Handler interface {
 	// refused filter is answered 0x80, or 0x87 in MQTT 5 (spec §2.8).
 	AllowSubscribe(c *Client, filter string) bool
 	// Publish decides about a client's PUBLISH that keeps the broker's limits, or
-	// about its will. The payload is the Handler's to keep.
+	// about its will. The payload is part of the connection's buffer and gone when
+	// Publish returns.
 	Publish(c *Client, m Message) Verdict
 	// Subscribed is called after the answer to a SUBSCRIBE with the filters that
 	// were granted, if any.
@@ -68,6 +109,14 @@ type Handler interface {
 	// Unsubscribed is called after the answer to an UNSUBSCRIBE. A session's end
 	// is not one.
 	Unsubscribed(c *Client, filters []string)
+}
+
+// A Batcher is a Handler that gathers requests that come together.
+type Batcher interface {
+	// EndBatch is called after a client's messages that Publish has answered with Handled,
+	// once those that came in the same read have been too, and before anything else is done
+	// for the client.
+	EndBatch()
 }
 
 // Verdict is a Handler's answer to a PUBLISH.
@@ -97,6 +146,10 @@ const (
 	DuplicateClientID DisconnectReason = "DUPLICATE_CLIENTID"
 	KeepAliveTimeout  DisconnectReason = "MQTT_KEEP_ALIVE_TIMEOUT"
 	ServerInitiated   DisconnectReason = "SERVER_INITIATED_DISCONNECT"
+	APIInitiated      DisconnectReason = "API_INITIATED_DISCONNECT"
+	ForbiddenAccess   DisconnectReason = "FORBIDDEN_ACCESS"
+	AuthorizerExpired DisconnectReason = "CUSTOMAUTH_TTL_EXPIRATION" // of Identity
+	WebSocketExpired  DisconnectReason = "WEBSOCKET_TTL_EXPIRATION"
 	Throttled         DisconnectReason = "THROTTLED" // the client did not read what it was sent
 )
 
@@ -127,6 +180,9 @@ type Properties struct {
 // UserProperty is one pair of an ordered list in which names may repeat.
 type UserProperty struct{ Key, Value string }
 
+// size is what the message counts for where bytes are bounded.
+func (m *Message) size() int { return len(m.Topic) + len(m.Payload) }
+
 func (m *Message) expired(now time.Time) bool { return !m.Expires.IsZero() && !now.Before(m.Expires) }
 
 // Stats is what a broker has done since it was made, and what it holds.
@@ -135,42 +191,62 @@ type Stats struct {
 	Sessions      int // live, and stored ones of clients that are away
 	Subscriptions int
 	Retained      int
+	RetainedBytes int // topics and payloads
+	Queued        int // QoS 1 messages that are held for persistent sessions
+	QueuedBytes   int // of them, each message once
 
 	Accepted    uint64 // connections that got a CONNACK with success
 	Refused     uint64 // CONNECTs, PUBLISHes and filters that were refused
 	MessagesIn  uint64 // PUBLISH packets received
 	MessagesOut uint64 // PUBLISH packets queued to connections
-	Dropped     uint64 // messages lost because a client's queue was full, or to a client's packet limit
+	Dropped     uint64 // messages lost because a queue was full, or to a client's packet limit
+	Expired     uint64 // messages that waited for a client until they were worthless
 	CutOff      uint64 // connections ended because the client fell behind
+	Stored      uint64 // messages for persistent sessions that were written to the Store
+	StoreFails  uint64 // writes to the Store that failed, and are tried again
 }
 
 type counters struct {
-	accepted, refused, in, out, dropped, cutOff atomic.Uint64
+	accepted, refused, in, out, dropped, expired, cutOff atomic.Uint64
 }
 
 // Broker is an MQTT server. Its methods may be called from any goroutine.
 type Broker struct {
-	cfg   Config
-	log   *slog.Logger
-	index index
-	stats counters
+	cfg    Config
+	log    *slog.Logger
+	index  *index
+	keeper *keeper
+	stats  counters
+	wheel  *wheel
+	poll   sync.Once // for poller
+	poller *poller   // nil: every connection waits by itself
 
-	connections sync.WaitGroup // goroutines of connections
+	handshakes *rate.Limiter // of WebSockets
+	turnstile  *turnstile
+
+	reconsidered atomic.Uint64 // how often all permissions have been taken back
+
+	connections sync.WaitGroup // goroutines of connections, and the wheel's
+	polling     sync.WaitGroup // the poller's
 	closed      chan struct{}  // closed by Close
 
 	mu        sync.Mutex
+	turning   bool // the wheel
 	listeners map[net.Listener]struct{}
 	sockets   map[*Client]struct{} // every accepted connection
 	clients   map[string]*Client   // those that are or are about to be connected, by client id
 	sessions  map[string]*session
-	wills     map[string]*time.Timer // delayed, by client id
+	wills     map[string]*will // delayed, by client id
 
-	retainedMu sync.RWMutex
-	retained   map[string]*Message
+	retainedMu    sync.RWMutex
+	retained      map[string]retained
+	retainedBytes int
+	retainedSwept time.Time
 }
 
 // New returns a broker that serves nobody yet. It fails on a Config without
-// Handler or with a negative limit.
+// Handler or with a negative limit, and if the Store cannot be read. With a Store
+// it must be closed.
 func New(cfg Config) (*Broker, error) {
 	if cfg.Handler == nil {
 		return nil, errors.New("broker: no Handler")
@@ -187,7 +263,13 @@ func New(cfg Config) (*Broker, error) {
 		{"MaxFilters", &cfg.MaxFilters, 8, math.MaxInt32},
 		{"MaxSubscriptions", &cfg.MaxSubscriptions, 50, math.MaxInt32},
 		{"MaxInflight", &cfg.MaxInflight, 100, 65_000},
+		{"MaxShared", &cfg.MaxShared, 250, math.MaxInt32},
 		{"MaxRetained", &cfg.MaxRetained, 10_000, math.MaxInt32},
+		{"MaxRetainedBytes", &cfg.MaxRetainedBytes, 64 << 20, math.MaxInt},
+		{"MaxQueued", &cfg.MaxQueued, 1_000_000, math.MaxInt},
+		{"MaxQueuedBytes", &cfg.MaxQueuedBytes, 256 << 20, math.MaxInt},
+		{"MaxSessions", &cfg.MaxSessions, 1_000_000, math.MaxInt},
+		{"ReplayRate", &cfg.ReplayRate, 0, math.MaxInt32},
 		{"QueueMessages", &cfg.QueueMessages, 1024, math.MaxInt32},
 		{"QueueBytes", &cfg.QueueBytes, 8 << 20, math.MaxInt32},
 	} {
@@ -197,10 +279,13 @@ func New(cfg Config) (*Broker, error) {
 		}
 	}
 	cfg.SessionExpiry = cmp.Or(cfg.SessionExpiry, time.Hour)
+	cfg.QueueAge = cmp.Or(cfg.QueueAge, 7*24*time.Hour)
 	cfg.MinKeepAlive = cmp.Or(cfg.MinKeepAlive, 30*time.Second)
 	cfg.MaxKeepAlive = cmp.Or(cfg.MaxKeepAlive, 1200*time.Second)
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
-	if cfg.SessionExpiry < 0 || cfg.ConnectTimeout < 0 || cfg.MinKeepAlive < time.Second ||
+	cfg.PacketTimeout = cmp.Or(cfg.PacketTimeout, time.Minute)
+	cfg.AcceptRate = cmp.Or(cfg.AcceptRate, 500)
+	if cfg.SessionExpiry < 0 || cfg.QueueAge < 0 || cfg.ConnectTimeout < 0 || cfg.PacketTimeout < 0 || cfg.MinKeepAlive < time.Second ||
 		cfg.MaxKeepAlive < cfg.MinKeepAlive || cfg.MaxKeepAlive > math.MaxUint16*time.Second {
 		return nil, errors.New("broker: a duration is out of range")
 	}
@@ -210,154 +295,87 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Broker{
-		cfg:       cfg,
-		log:       cfg.Logger,
-		index:     index{exact: map[string][]subscriber{}},
-		closed:    make(chan struct{}),
-		listeners: map[net.Listener]struct{}{},
-		sockets:   map[*Client]struct{}{},
-		clients:   map[string]*Client{},
-		sessions:  map[string]*session{},
-		wills:     map[string]*time.Timer{},
-		retained:  map[string]*Message{},
-	}, nil
-}
-
-// Serve accepts connections on l until Close, then returns nil, or until l
-// fails for good. It closes l. Several listeners may be served at once.
-func (b *Broker) Serve(l net.Listener) error {
-	b.mu.Lock()
-	if b.closing() {
-		b.mu.Unlock()
-		return l.Close()
+	b := &Broker{
+		cfg:        cfg,
+		log:        cfg.Logger,
+		wheel:      newWheel(),
+		handshakes: newPace(cfg.AcceptRate),
+		turnstile:  newTurnstile(cfg.ConnectRate, cfg.ClientConnectRate),
+		index:      newIndex(),
+		keeper:     newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
+		closed:     make(chan struct{}),
+		listeners:  map[net.Listener]struct{}{},
+		sockets:    map[*Client]struct{}{},
+		clients:    map[string]*Client{},
+		sessions:   map[string]*session{},
+		wills:      map[string]*will{},
+		retained:   map[string]retained{},
 	}
-	b.listeners[l] = struct{}{}
-	b.mu.Unlock()
-	defer func() {
-		b.mu.Lock()
-		delete(b.listeners, l)
-		b.mu.Unlock()
-		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			b.log.Warn("listener did not close", "addr", l.Addr(), "err", err)
+	if cfg.Store != nil {
+		if err := b.restore(context.Background()); err != nil {
+			return nil, fmt.Errorf("broker: restore sessions: %w", err)
 		}
-	}()
-	wait := 5 * time.Millisecond
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			wait = 5 * time.Millisecond
-			b.start(conn)
-		case b.closing():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept: %w", err)
-		default:
-			// Out of file descriptors, or a connection that was gone before it
-			// was accepted: nothing that ends a server.
-			b.log.Warn("connection not accepted", "addr", l.Addr(), "err", err, "retry", wait)
-			select {
-			case <-time.After(wait):
-			case <-b.closed:
-			}
-			wait = min(2*wait, time.Second)
-		}
+		go b.keeper.run()
 	}
-}
-
-func (b *Broker) closing() bool {
-	select {
-	case <-b.closed:
-		return true
-	default:
-		return false
-	}
-}
-
-// start serves one connection on its own goroutine.
-func (b *Broker) start(conn net.Conn) {
-	c := newClient(b, conn)
-	b.mu.Lock()
-	if b.closing() {
-		b.mu.Unlock()
-		c.close()
-		return
-	}
-	b.sockets[c] = struct{}{}
-	b.connections.Add(1)
-	b.mu.Unlock()
-	go func() {
-		defer b.connections.Done()
-		c.run()
-		b.mu.Lock()
-		delete(b.sockets, c)
-		b.mu.Unlock()
-	}()
+	return b, nil
 }
 
 // Publish sends a message to all its subscribers, and stores it if it is to be
-// retained and there is room. It never waits for a client.
+// retained and there is room. It never waits for a client, nor for the Store:
+// Settled tells when the message is safe.
 func (b *Broker) Publish(m Message) {
-	if m.Retain && !b.retain(m) {
+	if !b.publish(m, "", nil) {
 		b.stats.refused.Add(1)
 	}
-	b.route(m, "")
 }
 
-// route delivers a message to its subscribers. from is the client id that
+// Settled returns a channel that is closed when every QoS 1 message that has been
+// published so far is safe with the persistent sessions that it goes to:
+// acknowledged by the client, or in the Store.
+func (b *Broker) Settled() <-chan struct{} { return b.keeper.settled() }
+
+// matches are lists that subscribers of a topic are gathered in.
+var matches = sync.Pool{New: func() any { return new([]subscriber) }}
+
+// publish delivers a message to its subscribers. from is the client id that
 // published it, for the subscriptions that do not want their own; empty if it
-// was the server.
-func (b *Broker) route(m Message, from string) {
-	subscribers := b.index.match(m.Topic)
-	if len(subscribers) == 0 {
-		return
+// was the server. It reports false, and has not delivered it, if the message is
+// to be retained and there is no room. done, which may be nil, is called once the
+// message is safe wherever it has to be: before publish returns, or later, from
+// another goroutine; it must not block.
+func (b *Broker) publish(m Message, from string, done func()) bool {
+	buf := matches.Get().(*[]subscriber)
+	subs, groups := b.index.match(m.Topic, *buf)
+	defer func() {
+		clear(subs)
+		*buf = subs
+		matches.Put(buf)
+	}()
+	if len(subs)+len(groups) == 0 && !m.Retain {
+		call(done)
+		return true
 	}
 	kept := m // only what is delivered costs memory
-	e := &copies{message: &kept, now: b.cfg.Now()}
-	if m.expired(e.now) {
-		return
+	e := b.copiesOf(&kept, true, done)
+	defer e.finish()
+	if m.Retain && !b.retain(&kept, e) {
+		e.done = nil
+		return false
 	}
-	for _, sub := range subscribers {
+	if m.expired(e.now) {
+		return true
+	}
+	for _, sub := range subs {
 		if sub.options.noLocal && from != "" && sub.session.id == from {
 			continue
 		}
 		// What the queue could not take has been counted where it happened.
 		_ = sub.session.deliver(e, min(m.QoS, sub.options.qos), m.Retain && sub.options.retainAsPublished && sub.session.version == 5, nil)
 	}
-}
-
-// retain stores a message for those who will subscribe to its topic, or forgets
-// the stored one if the payload is empty. It reports false if there is no room.
-func (b *Broker) retain(m Message) bool {
-	b.retainedMu.Lock()
-	defer b.retainedMu.Unlock()
-	if len(m.Payload) == 0 {
-		delete(b.retained, m.Topic)
-		return true
+	for _, g := range groups {
+		g.deliver(e, &m)
 	}
-	if _, have := b.retained[m.Topic]; !have && len(b.retained) >= b.cfg.MaxRetained {
-		return false
-	}
-	kept := m
-	b.retained[m.Topic] = &kept
 	return true
-}
-
-// retainedAt returns the message stored for a topic, or nil.
-func (b *Broker) retainedAt(topic string) *Message {
-	b.retainedMu.RLock()
-	m := b.retained[topic]
-	b.retainedMu.RUnlock()
-	if m == nil || !m.expired(b.cfg.Now()) {
-		return m
-	}
-	b.retainedMu.Lock()
-	defer b.retainedMu.Unlock()
-	if b.retained[topic] == m {
-		delete(b.retained, topic)
-	}
-	return nil
 }
 
 // HasSubscribers reports whether a message on topic would go to anybody, stored
@@ -380,13 +398,17 @@ func (b *Broker) Stats() Stats {
 		MessagesIn:    b.stats.in.Load(),
 		MessagesOut:   b.stats.out.Load(),
 		Dropped:       b.stats.dropped.Load(),
+		Expired:       b.stats.expired.Load(),
 		CutOff:        b.stats.cutOff.Load(),
 	}
+	b.keeper.mu.Lock()
+	s.Queued, s.QueuedBytes, s.Stored, s.StoreFails = b.keeper.entries, b.keeper.bytes, b.keeper.written, b.keeper.fails
+	b.keeper.mu.Unlock()
 	b.mu.Lock()
 	s.Connections, s.Sessions = len(b.clients), len(b.sessions)
 	b.mu.Unlock()
 	b.retainedMu.RLock()
-	s.Retained = len(b.retained)
+	s.Retained, s.RetainedBytes = len(b.retained), b.retainedBytes
 	b.retainedMu.RUnlock()
 	return s
 }
@@ -394,8 +416,8 @@ func (b *Broker) Stats() Stats {
 // Close ends the listeners, then every connection: what is queued is written,
 // MQTT 5 clients get DISCONNECT 0x8B, sockets are closed. It returns when all
 // connections have ended and all Handler calls have returned, or, with ctx's
-// error, when ctx is done; sockets are then closed whatever they hold. Stored
-// sessions are gone. Close may be called again.
+// error, when ctx is done; sockets are then closed whatever they hold. What the
+// Store keeps is brought up to date. Close may be called again.
 func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Lock()
 	if !b.closing() {
@@ -409,8 +431,8 @@ func (b *Broker) Close(ctx context.Context) error {
 	for c := range b.sockets {
 		sockets = append(sockets, c)
 	}
-	for id, timer := range b.wills {
-		timer.Stop()
+	for id, w := range b.wills {
+		w.timer.Stop() // the Store has it
 		delete(b.wills, id)
 	}
 	b.mu.Unlock()
@@ -437,78 +459,12 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.sessions = map[string]*session{}
 	b.mu.Unlock()
 	for _, s := range sessions {
-		s.finish()
+		s.suspend()
 	}
-	return err
-}
-
-// claim makes c the connection of its client id. It ends the one that has it
-// and waits until that has said good-bye to the Handler.
-func (b *Broker) claim(c *Client) error {
-	for {
-		b.mu.Lock()
-		if b.closing() {
-			b.mu.Unlock()
-			return &protocolError{codeShuttingDown, ServerInitiated, "server is shutting down"}
-		}
-		old := b.clients[c.id]
-		if old == nil {
-			b.clients[c.id] = c
-			if timer := b.wills[c.id]; timer != nil {
-				timer.Stop()
-				delete(b.wills, c.id)
-			}
-			b.mu.Unlock()
-			return nil
-		}
-		b.mu.Unlock()
-		old.end(DuplicateClientID, codeTakenOver)
-		<-old.done
+	b.poll.Do(func() {}) // too late to begin
+	if b.poller != nil {
+		err = errors.Join(err, b.poller.close())
+		b.polling.Wait()
 	}
-}
-
-// open returns the session of a client that holds its client id, and whether
-// it is one that was there before.
-func (b *Broker) open(id string, version byte, clean bool) (s *session, present bool) {
-	b.mu.Lock()
-	old := b.sessions[id]
-	if old != nil && !clean && old.version == version && b.cfg.Now().Before(old.expires) {
-		b.mu.Unlock()
-		return old, true
-	}
-	s = &session{broker: b, id: id, version: version}
-	b.sessions[id] = s
-	b.mu.Unlock()
-	if old != nil {
-		old.finish()
-	}
-	return s, false
-}
-
-// release gives back what claim and open took. The session is forgotten if it
-// is over.
-func (b *Broker) release(c *Client, over bool) {
-	if over {
-		c.session.finish()
-	}
-	b.mu.Lock()
-	if over && b.sessions[c.id] == c.session {
-		delete(b.sessions, c.id)
-	}
-	delete(b.clients, c.id)
-	b.mu.Unlock()
-	close(c.done)
-}
-
-// expire ends a stored session at the end of an absence, unless its client has
-// come back meanwhile.
-func (b *Broker) expire(s *session, expires time.Time) {
-	b.mu.Lock()
-	if b.sessions[s.id] != s || b.clients[s.id] != nil || !s.stale(expires) {
-		b.mu.Unlock()
-		return
-	}
-	delete(b.sessions, s.id)
-	b.mu.Unlock()
-	s.finish()
+	return errors.Join(err, b.keeper.close())
 }

@@ -1,20 +1,21 @@
 package broker
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 )
 
 const (
-	readBuffer      = 512      // bytes a connection; greater packets are read past it
-	headerAllowance = 16 << 10 // bytes of a packet besides its payload: topic and properties
+	headerAllowance = 18 << 10 // bytes of a packet besides its payload; with that of AWS 149,504 in all
 	maxClientID     = 128      // bytes (spec §2.3)
+	generatedID     = "$GEN/"  // what ids that clients did not give begin with
 	maxTopicAlias   = 8        // of a client (spec §2.17)
 )
 
@@ -22,8 +23,10 @@ const (
 // called from any goroutine, and after the end of the connection too.
 type Client struct {
 	outbox
+	in     intake
+	spoke  spoke
+	rest   rest
 	broker *Broker
-	reader *bufio.Reader
 	done   chan struct{} // closed when the client id is free for the next connection
 
 	// Set before Connected, constant from then on.
@@ -35,21 +38,25 @@ type Client struct {
 	connectedAt time.Time
 	uuid        uuid.UUID
 	session     *session
+	identity    Identity
+
+	identityOver func() bool // stops the timer that waits for the end of identity; nil: there is none
+	permissions  permissions
 
 	// Of the connection's goroutine.
-	will      *Message
-	willProps properties
-	willDelay time.Duration
-	aliases   []string // topics by alias - 1; nil until the client uses one
+	batch     bool        // the Handler has taken messages and has not been told that these are all
+	will      *StoredWill // nil if the client has none
+	aliases   []string    // topics by alias - 1; nil until the client uses one
+	allowance allowance
+
+	noWill atomic.Bool // the will is not to be sent, whatever ends the connection
 }
 
 func newClient(b *Broker, conn net.Conn) *Client {
-	return &Client{
-		outbox: outbox{conn: conn, maxMessages: b.cfg.QueueMessages, maxBytes: b.cfg.QueueBytes},
-		broker: b,
-		reader: bufio.NewReaderSize(conn, readBuffer),
-		done:   make(chan struct{}),
-	}
+	c := &Client{broker: b, done: make(chan struct{})}
+	c.in.init(conn, b.cfg.MaxPayload+headerAllowance)
+	c.outbox = outbox{owner: c, conn: conn, raw: c.in.raw, maxMessages: b.cfg.QueueMessages, maxBytes: b.cfg.QueueBytes}
+	return c
 }
 
 // ID returns the client id, as given by the client or generated.
@@ -79,10 +86,18 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.id) }
 //
 // QoS 0 goes to this connection or nowhere. QoS 1 goes to the client's session:
 // if the connection has ended and the session is persistent, it is kept for the
-// client's return. Returns ErrOffline, ErrQueueFull or ErrTooLarge if the
-// message is lost.
+// client's return, but not beyond the end of the process. Returns ErrOffline,
+// ErrQueueFull or ErrTooLarge if the message is lost.
 func (c *Client) Deliver(m Message) error {
-	e := &copies{message: &m, now: c.broker.cfg.Now()}
+	if done, err := c.session.answer(c, &m); done {
+		return err
+	}
+	return c.keep(m)
+}
+
+// keep is Deliver for a message that must outlive this call.
+func (c *Client) keep(m Message) error {
+	e := c.broker.copiesOf(&m, false, nil)
 	return c.session.deliver(e, min(m.QoS, 1), false, c)
 }
 
@@ -119,6 +134,23 @@ func (c *Client) sendMessage(packet []byte) error {
 	return nil
 }
 
+// compose queues a PUBLISH that nobody else gets. Errors are those of sendMessage.
+func (c *Client) compose(m *Message, qos byte, id uint16) error {
+	now := c.broker.cfg.Now()
+	err := c.outbox.compose(c.maxPacket, func(b []byte) []byte {
+		b, _ = appendPublish(b, m, c.version, qos, false, false, id, now)
+		return b
+	})
+	switch {
+	case errors.Is(err, errBehind):
+		c.broker.stats.cutOff.Add(1)
+		return ErrQueueFull
+	case err == nil:
+		c.broker.stats.out.Add(1)
+	}
+	return err
+}
+
 // cutOff ends the connection of a client that does not acknowledge.
 func (c *Client) cutOff() {
 	c.mu.Lock()
@@ -129,19 +161,68 @@ func (c *Client) cutOff() {
 	c.abandonLocked()
 }
 
-// run is the connection, from its first packet to the closing of the socket.
+// run is the connection, from its first packet on. It returns when the connection has
+// ended, or has been parked.
 func (c *Client) run() {
-	defer c.close()
-	hello, err := c.hello()
-	if err == nil {
-		err = c.broker.claim(c)
-	}
-	if err != nil {
-		c.refuse(hello.version, err)
+	if c.begin() {
+		if c.in.raw == nil {
+			// The handshake of TLS has made this stack larger than waiting ever needs.
+			go c.resume()
+			return
+		}
+		c.resume()
 	} else {
-		c.serve(hello)
+		c.leave()
 	}
+}
+
+// resume hears the client out, and cleans up if that was all.
+func (c *Client) resume() {
+	if c.in.polled {
+		c.woken()
+	}
+	if !c.work() {
+		c.goodbye()
+		c.leave()
+	}
+}
+
+// leave closes the connection, when what it has to say has been written.
+func (c *Client) leave() {
+	c.in.release()
 	c.drain()
+	if c.in.polled {
+		c.broker.poller.remove(c)
+	}
+	c.close()
+	c.broker.forget(c)
+}
+
+// read returns the next packet, whose body is valid until the following call. Once its
+// beginning is there, all of it must come within a time, if that is not 0.
+func (c *Client) read(within time.Duration) (frame, error) {
+	f, ok, err := c.in.take()
+	for limited := false; !ok && err == nil; f, ok, err = c.in.take() {
+		if c.in.partial() && within > 0 && !limited {
+			limited = true
+			if !c.expect(within) {
+				return f, ErrOffline
+			}
+			defer c.relax()
+		}
+		if err := c.in.fill(); err != nil {
+			return f, err
+		}
+	}
+	return f, err
+}
+
+// direct has the socket itself asked from now on, if there is one.
+func (c *Client) direct() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in.init(c.conn, c.in.limit)
+	c.raw = c.in.raw
 }
 
 // hello reads a CONNECT and takes from it what makes the client.
@@ -149,7 +230,13 @@ func (c *Client) hello() (hello connect, err error) {
 	if !c.expect(c.broker.cfg.ConnectTimeout) {
 		return hello, ErrOffline
 	}
-	f, err := readFrame(c.reader, c.broker.cfg.MaxPayload+headerAllowance)
+	if p, ok := c.conn.(*proxied); ok {
+		if err := p.header(); err != nil {
+			return hello, err
+		}
+		c.direct()
+	}
+	f, err := c.read(0)
 	if err != nil {
 		return hello, err
 	}
@@ -162,8 +249,10 @@ func (c *Client) hello() (hello connect, err error) {
 	cfg := &c.broker.cfg
 	c.id, c.version = hello.id, hello.version
 	switch {
+	case len(f.body) > cfg.MaxPayload:
+		return hello, misuse(codeTooLarge, "CONNECT too large")
 	case c.id == "" && (hello.version == 5 || hello.clean):
-		c.id = "$GEN/" + uuid.NewString()
+		c.id = generatedID + uuid.NewString()
 	case c.id == "", len(c.id) > maxClientID, reserved(c.id):
 		return hello, misuse(codeClientIDInvalid, "client id not allowed")
 	}
@@ -174,7 +263,7 @@ func (c *Client) hello() (hello connect, err error) {
 		case !validTopic(w.Topic), reserved(w.Topic), !withinLimits(w.Topic, cfg.MaxTopic, cfg.MaxSlashes):
 			return hello, misuse(codeTopicInvalid, "topic of the will not allowed")
 		}
-		c.will, c.willProps, c.willDelay = w, hello.willProps, hello.willDelay
+		c.will = newWill(c.id, &hello)
 	}
 	// Too long a silence, and none at all, become the longest (spec §2.11).
 	c.keepAlive = time.Duration(hello.keepAlive) * time.Second
@@ -187,7 +276,7 @@ func (c *Client) hello() (hello connect, err error) {
 		c.receiveMax = min(c.receiveMax, int(hello.props.receiveMax))
 	}
 	c.maxPacket = int(min(hello.props.maximumPacket, 1<<30))
-	return hello, nil
+	return hello, c.broker.turnstile.admit(c.id, time.Now())
 }
 
 // refuse answers a CONNECT that is not accepted, in the words of its version,
@@ -203,8 +292,24 @@ func (c *Client) refuse(version byte, err error) {
 	c.endWith(fault.reason, encodeRefusal(version, fault.code))
 }
 
-// serve is the connection from CONNACK on.
-func (c *Client) serve(hello connect) {
+// begin takes the client in, or refuses it.
+func (c *Client) begin() bool {
+	hello, err := c.hello()
+	if err == nil {
+		err = c.authenticate(&hello)
+	}
+	if err == nil {
+		err = c.broker.claim(c)
+	}
+	if err != nil {
+		c.refuse(hello.version, err)
+		return false
+	}
+	return c.accept(&hello)
+}
+
+// accept is the client's way to CONNACK, once it has its client id.
+func (c *Client) accept(hello *connect) bool {
 	b := c.broker
 	c.uuid = uuid.New()
 	c.connectedAt = b.cfg.Now()
@@ -215,42 +320,94 @@ func (c *Client) serve(hello connect) {
 	case !hello.clean:
 		expiry = b.cfg.SessionExpiry
 	}
-	var present bool
-	c.session, present = b.open(c.id, c.version, hello.clean)
+	present, err := b.open(c, hello.clean, expiry)
+	if err != nil {
+		c.refuse(c.version, err)
+		b.release(c, false)
+		return false
+	}
+	c.keepWill()
 	if err := c.session.attach(c, c.connack(hello, present, expiry), expiry); err != nil {
 		// A newer connection, or Close, was quicker than the CONNACK: this one has
 		// never been.
-		b.release(c, c.session.detach())
-		return
+		c.forgetWill()
+		b.release(c, c.session.detach(ConnectionLost))
+		return false
 	}
 	b.stats.accepted.Add(1)
 	b.cfg.Handler.Connected(c)
+	c.identityOver = c.expireIdentity()
+	b.wheel.add(c, c.keepAlive+c.keepAlive/2)
+	c.expect(0) // the wheel looks after it from here on
+	c.watch()
+	return true
+}
 
-	for c.expect(c.keepAlive + c.keepAlive/2) {
-		f, err := readFrame(c.reader, b.cfg.MaxPayload+headerAllowance)
-		if err == nil {
-			err = c.handle(f)
-		}
-		if err != nil {
-			c.fail(err)
-			break
-		}
+// goodbye is the end of a client that was accepted.
+func (c *Client) goodbye() {
+	b := c.broker
+	b.wheel.remove(c)
+	if c.identityOver != nil {
+		c.identityOver()
 	}
-
+	c.flush()
 	c.mu.Lock()
 	reason := c.reason
 	c.mu.Unlock()
-	over := c.session.detach()
-	if c.will != nil {
-		c.sendWill(over)
-	}
+	over := c.session.detach(reason)
+	c.sendWill(over)
 	b.log.Debug("client disconnected", "client", c.id, "addr", c.RemoteAddr(), "reason", reason)
 	b.cfg.Handler.Disconnected(c, reason)
 	b.release(c, over)
 }
 
+// work handles what the client sends, until it is quiet and has been parked, or until the
+// connection has ended, when it returns false. What the packets of one read cause leaves
+// together.
+func (c *Client) work() (parked bool) {
+	for {
+		if c.in.polled && c.in.drained && !c.in.partial() && c.park() {
+			return true
+		}
+		f, err := c.read(c.broker.cfg.PacketTimeout)
+		if errors.Is(err, errDrained) {
+			c.rest.toEnd = false // that was somebody else with the same descriptor
+			continue
+		}
+		if c.rest.busy && isTimeout(err) && !c.in.partial() && c.calm() {
+			continue
+		}
+		if !c.hold() {
+			return false
+		}
+		c.broker.wheel.heard(c)
+		for ok := err == nil; ok && err == nil; {
+			if err = c.handle(f); err == nil {
+				f, ok, err = c.in.take()
+			}
+		}
+		c.endBatch()
+		if err != nil {
+			c.fail(err)
+			return false
+		}
+		c.flush()
+	}
+}
+
+// endBatch tells the Handler that no more messages come together with those it has taken.
+func (c *Client) endBatch() {
+	if !c.batch {
+		return
+	}
+	c.batch = false
+	if h, ok := c.broker.cfg.Handler.(Batcher); ok {
+		h.EndBatch()
+	}
+}
+
 // connack encodes the CONNACK that accepts the client (spec §2.10).
-func (c *Client) connack(hello connect, present bool, expiry time.Duration) []byte {
+func (c *Client) connack(hello *connect, present bool, expiry time.Duration) []byte {
 	head := []byte{0, codeSuccess}
 	if present {
 		head[0] = 1
@@ -271,7 +428,7 @@ func (c *Client) connack(hello connect, present bool, expiry time.Duration) []by
 	p = be.AppendUint32(append(p, propMaximumPacketSize), uint32(cfg.MaxPayload+headerAllowance))
 	p = be.AppendUint16(append(p, propTopicAliasMaximum), maxTopicAlias)
 	p = append(p, propMaximumQoS, 1, propRetainAvailable, 1,
-		propWildcardAvailable, 1, propSubIDAvailable, 0, propSharedAvailable, 0)
+		propWildcardAvailable, 1, propSubIDAvailable, 0, propSharedAvailable, 1)
 	return appendPacket(nil, typeConnack<<4, head, propertyList(p))
 }
 
@@ -285,6 +442,9 @@ func (c *Client) fail(err error) {
 	case errors.As(err, &fault):
 		c.broker.log.Debug("client misbehaved", "client", c.id, "addr", c.RemoteAddr(), "err", err)
 		c.end(fault.reason, fault.code)
+	case errors.Is(err, errHungUp):
+		c.noWill.Store(true)
+		c.end(ClientInitiated, codeSuccess)
 	case errors.Is(err, errGoodbye):
 		c.end(ClientInitiated, codeSuccess)
 	case isTimeout(err): // or woken up by end, whose reason counts
@@ -296,6 +456,12 @@ func (c *Client) fail(err error) {
 
 // handle does what a packet asks for. An error ends the connection.
 func (c *Client) handle(f frame) error {
+	if f.kind != typePublish {
+		c.endBatch()
+	}
+	if f.padded && c.version == 5 {
+		return errMalformed
+	}
 	switch f.kind {
 	case typePublish:
 		return c.publish(f)
@@ -332,8 +498,20 @@ func (c *Client) answer(packet []byte) error {
 	return nil
 }
 
+// puback is answer for a PUBACK.
+func (c *Client) puback(id uint16, code byte) error {
+	err := c.outbox.compose(0, func(b []byte) []byte { return appendPuback(b, id, code) })
+	if errors.Is(err, errBehind) {
+		c.broker.stats.cutOff.Add(1)
+	}
+	return nil
+}
+
 func (c *Client) publish(f frame) error {
 	cfg := &c.broker.cfg
+	if err := c.slowDown(len(f.body)); err != nil {
+		return err
+	}
 	p, err := decodePublish(f, c.version, cfg.Now())
 	if err != nil {
 		return err
@@ -351,6 +529,10 @@ func (c *Client) publish(f frame) error {
 		return c.refusePublish(p, misuse(codeTopicInvalid, "topic too long or too deep"))
 	case len(m.Payload) > cfg.MaxPayload:
 		return misuse(codeTooLarge, "payload too large")
+	case !c.mayPublish():
+		return c.throttle(&p)
+	case !c.maySend(&m):
+		return c.refusePublish(p, &protocolError{codeNotAuthorized, AuthError, "publish denied"})
 	}
 	switch cfg.Handler.Publish(c, m) {
 	case Refuse:
@@ -358,18 +540,34 @@ func (c *Client) publish(f frame) error {
 	case Deny:
 		return c.refusePublish(p, &protocolError{codeNotAuthorized, AuthError, "publish denied"})
 	case Handled:
+		c.batch = true
 	case Route:
-		if m.Retain && !c.broker.retain(m) {
-			c.broker.stats.refused.Add(1)
-			if c.version == 5 && m.QoS == 1 {
-				return c.answer(encodePuback(p.id, codeQuotaExceeded))
-			}
-			return nil
-		}
-		c.broker.route(m, c.id)
+		m.Payload = bytes.Clone(m.Payload) // out of the connection's buffer
+		return c.route(m, p.id)
 	}
 	if m.QoS == 1 {
-		return c.answer(encodePuback(p.id, codeSuccess))
+		return c.acknowledge(p.id, codeSuccess)
+	}
+	return nil
+}
+
+// route sends a message to its subscribers, and acknowledges it once it is safe
+// with those whose sessions are persistent.
+func (c *Client) route(m Message, id uint16) error {
+	if m.QoS == 0 {
+		if !c.broker.publish(m, c.id, nil) {
+			c.broker.stats.refused.Add(1)
+		}
+		return nil
+	}
+	number, err := c.beginMessage(id)
+	if err != nil {
+		return err
+	}
+	pending := c.allowance.pending
+	if !c.broker.publish(m, c.id, func() { pending.end(c, number, codeSuccess) }) {
+		c.broker.stats.refused.Add(1)
+		pending.end(c, number, codeQuotaExceeded)
 	}
 	return nil
 }
@@ -402,7 +600,7 @@ func (c *Client) resolve(topic string, p properties) (string, error) {
 func (c *Client) refusePublish(p publish, fault *protocolError) error {
 	c.broker.stats.refused.Add(1)
 	if c.version == 5 && p.message.QoS == 1 {
-		return c.answer(encodePuback(p.id, fault.code))
+		return c.acknowledge(p.id, fault.code)
 	}
 	return fault
 }
@@ -432,11 +630,11 @@ func (c *Client) subscribe(f frame) error {
 		switch {
 		case !validFilter(r.filter):
 			codes[i] = codeFilterInvalid
-		case shared(r.filter):
-			codes[i] = codeSharedNotSupported
+		case shared(r.filter) && !validShare(r.filter):
+			codes[i] = codeFilterInvalid
 		case !withinLimits(r.filter, cfg.MaxTopic, cfg.MaxSlashes):
 			codes[i] = codeFilterInvalid
-		case !cfg.Handler.AllowSubscribe(c, r.filter):
+		case !cfg.Handler.AllowSubscribe(c, r.filter), !c.may(MaySubscribe, r.filter):
 			codes[i] = codeNotAuthorized
 		default:
 			existed, ok := c.session.subscribe(r.filter, r.options, cfg.MaxSubscriptions)
@@ -445,7 +643,7 @@ func (c *Client) subscribe(f frame) error {
 				break
 			}
 			granted = append(granted, r.filter)
-			if r.retainHandling == 0 || r.retainHandling == 1 && !existed {
+			if !shared(r.filter) && (r.retainHandling == 0 || r.retainHandling == 1 && !existed) {
 				retained = append(retained, r)
 			}
 		}
@@ -456,21 +654,36 @@ func (c *Client) subscribe(f frame) error {
 			}
 		}
 	}
+	if len(granted) > 0 {
+		c.durable()
+	}
 	if err := c.answer(encodeAcks(typeSuback, c.version, id, codes)); err != nil {
 		return err
 	}
 	for _, r := range retained {
 		// Only a filter that is the topic itself brings the retained message
 		// (spec §2.2, difference 6); no topic has the text of a wildcard filter.
-		if m := b.retainedAt(r.filter); m != nil {
-			e := &copies{message: m, now: cfg.Now()}
-			_ = c.session.deliver(e, min(m.QoS, r.options.qos, 1), true, c) // counted where it fails
+		if m := b.retainedAt(r.filter); m != nil && c.may(MayReceive, r.filter) {
+			e := b.copiesOf(m.message, true, nil)
+			_ = c.session.deliver(e, min(m.message.QoS, r.options.qos, 1), true, c) // counted where it fails
+			e.finish()
 		}
 	}
 	if len(granted) > 0 {
+		c.session.pull() // what waits in the groups that it has joined
 		cfg.Handler.Subscribed(c, granted)
 	}
 	return nil
+}
+
+// durable returns when the session's subscriptions are safe, if they are to be.
+func (c *Client) durable() {
+	if c.session.key == 0 || c.broker.keeper.store == nil {
+		return
+	}
+	c.flush() // what others send does not wait
+	c.broker.keeper.sync(c.broker.closed)
+	c.hold()
 }
 
 func (c *Client) unsubscribe(f frame) error {
@@ -481,6 +694,7 @@ func (c *Client) unsubscribe(f frame) error {
 	for _, filter := range filters {
 		c.session.unsubscribe(filter)
 	}
+	c.durable()
 	if err := c.answer(encodeAcks(typeUnsuback, c.version, id, make([]byte, len(filters)))); err != nil {
 		return err
 	}
@@ -508,46 +722,7 @@ func (c *Client) disconnect(f frame) error {
 		}
 	}
 	if code != codeDisconnectWithWill {
-		c.will = nil
+		c.noWill.Store(true)
 	}
 	return errGoodbye
-}
-
-// sendWill publishes the will, if the Handler lets it, now or after its delay;
-// never later than the end of the session (spec §2.5).
-func (c *Client) sendWill(over bool) {
-	b := c.broker
-	m := *c.will
-	c.willProps.attach(&m, b.cfg.Now())
-	if b.cfg.Handler.Publish(c, m) != Route {
-		return
-	}
-	send := func() {
-		if !m.Retain || b.retain(m) {
-			b.route(m, c.id)
-		}
-	}
-	delay := min(c.willDelay, c.session.keptFor())
-	if over || delay == 0 {
-		send()
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closing() {
-		return
-	}
-	var timer *time.Timer
-	timer = time.AfterFunc(delay, func() {
-		b.mu.Lock()
-		due := b.wills[c.id] == timer
-		if due {
-			delete(b.wills, c.id)
-		}
-		b.mu.Unlock()
-		if due {
-			send()
-		}
-	})
-	b.wills[c.id] = timer
 }

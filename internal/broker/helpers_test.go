@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -46,6 +47,7 @@ func (o *owner) Unsubscribed(_ *Client, f []string)         { o.unsubscribed <- 
 func (o *owner) AllowSubscribe(_ *Client, f string) bool    { return !strings.HasPrefix(f, "forbidden/") }
 
 func (o *owner) Publish(c *Client, m Message) Verdict {
+	m.Payload = bytes.Clone(m.Payload)
 	o.published <- m
 	switch {
 	case strings.HasPrefix(m.Topic, "forbidden/"):
@@ -60,6 +62,40 @@ func (o *owner) Publish(c *Client, m Message) Verdict {
 		return Handled
 	}
 	return Route
+}
+
+// readFrame reads one packet of at most limit bytes after its fixed header, the slow and
+// obvious way.
+func readFrame(r *bufio.Reader, limit int) (frame, error) {
+	first, err := r.ReadByte()
+	if err != nil {
+		return frame{}, err
+	}
+	size, shift := 0, 0
+	for {
+		b, err := r.ReadByte()
+		if err != nil {
+			return frame{}, err
+		}
+		size |= int(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+		if shift += 7; shift > 21 {
+			return frame{}, errMalformed
+		}
+	}
+	f := frame{kind: first >> 4, flags: first & 0x0f}
+	if size > limit {
+		return f, misuse(codeTooLarge, "packet too large")
+	}
+	if size > 0 {
+		f.body = make([]byte, size)
+		if _, err := io.ReadFull(r, f.body); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
 }
 
 // indifferent is a Handler that allows everything.
@@ -164,6 +200,8 @@ type connectPacket struct {
 	will      *Message
 	willProps []byte
 	name      string // protocol name, "MQTT" if empty
+	username  string // with password, if that is not empty
+	password  string
 }
 
 func (p connectPacket) encode() []byte {
@@ -180,6 +218,9 @@ func (p connectPacket) encode() []byte {
 			flags |= 0x20
 		}
 	}
+	if p.password != "" {
+		flags |= 0xC0
+	}
 	body := appendString(nil, p.name)
 	body = append(body, p.version, flags, byte(p.keepAlive>>8), byte(p.keepAlive))
 	if p.version == 5 {
@@ -191,6 +232,9 @@ func (p connectPacket) encode() []byte {
 			body = append(body, propertyList(p.willProps)...)
 		}
 		body = appendString(appendString(body, p.will.Topic), string(p.will.Payload))
+	}
+	if p.password != "" {
+		body = appendString(appendString(body, p.username), p.password)
 	}
 	return appendPacket(nil, typeConnect<<4, body)
 }

@@ -1,9 +1,10 @@
 package broker
 
 import (
-	"slices"
+	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // subscriber is one session's wish for what a filter matches.
@@ -20,165 +21,270 @@ type options struct {
 }
 
 // index finds the sessions that are subscribed to a topic. Filters without
-// wildcards, nearly all of a fleet's, are one entry of a map; the others are a
-// tree of levels.
+// wildcards, nearly all of a fleet's, are entries of maps, which share the load
+// by the topic's hash; the others are a tree of levels. Who looks something up
+// gets a copy: no lock is held while messages are sent.
 type index struct {
-	mu    sync.RWMutex
-	exact map[string][]subscriber
-	wild  node
-	count int // subscriptions of both kinds
+	seed   maphash.Seed
+	shards [64]shard
+	count  atomic.Int64 // subscriptions of all kinds
+
+	mu   sync.RWMutex // of wild
+	wild node
 }
 
-// node is one level of the filters with wildcards.
+type shard struct {
+	mu    sync.RWMutex
+	lists map[string]list
+}
+
+// node is one level of the filters with wildcards. Nearly all have one child: every
+// device has filters of its own.
 type node struct {
+	level    string // of the only child
+	only     *node  // nil if there is none, or more than one
 	children map[string]*node
-	ends     []subscriber // of filters that end at this level
-	below    []subscriber // of filters that end in "#" below this level
+	ends     *list // of filters that end at this level; nil if there are none
+	below    *list // of filters that end in "#" below this level; nil if there are none
+}
+
+func (n *node) child(level string) *node {
+	if n.only != nil && n.level == level {
+		return n.only
+	}
+	return n.children[level]
+}
+
+// make returns the child of a level, a new one if there is none.
+func (n *node) make(level string) *node {
+	next := n.child(level)
+	if next != nil {
+		return next
+	}
+	next = new(node)
+	switch {
+	case n.children != nil:
+		n.children[level] = next
+	case n.only != nil:
+		n.children = map[string]*node{n.level: n.only, level: next}
+		n.level, n.only = "", nil
+	default:
+		n.level, n.only = level, next
+	}
+	return next
+}
+
+func (n *node) remove(level string) {
+	if n.only != nil {
+		n.level, n.only = "", nil
+		return
+	}
+	delete(n.children, level)
+	if len(n.children) == 0 {
+		n.children = nil
+	}
+}
+
+func (n *node) empty() bool {
+	return n.only == nil && n.children == nil && n.ends == nil && n.below == nil
+}
+
+// list is who is subscribed to one filter.
+type list struct {
+	subs []subscriber
+	more *crowd // nil for nearly all
+}
+
+// crowd is what only lists that are long, or shared, need.
+type crowd struct {
+	at     map[*session]int // places in subs, once they are too many to look through
+	groups []*group         // shared subscriptions with this filter
+}
+
+// lookThrough is how many subscribers are looked through rather than kept in a map.
+const lookThrough = 32
+
+func newIndex() *index {
+	x := &index{seed: maphash.MakeSeed()}
+	for i := range x.shards {
+		x.shards[i].lists = map[string]list{}
+	}
+	return x
+}
+
+func (x *index) shard(topic string) *shard {
+	return &x.shards[maphash.String(x.seed, topic)%uint64(len(x.shards))]
+}
+
+// change lets f change the list of a filter; a list that is empty then is removed.
+func (x *index) change(filter string, f func(l *list) (delta int)) {
+	if hasWildcard(filter) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.count.Add(int64(x.wild.change(filter, f)))
+		return
+	}
+	s := x.shard(filter)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lists[filter]
+	x.count.Add(int64(f(&l)))
+	if l.empty() {
+		delete(s.lists, filter)
+	} else {
+		s.lists[filter] = l
+	}
 }
 
 // add subscribes s to filter, or replaces the options that it had.
 func (x *index) add(filter string, s *session, o options) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var list []subscriber
-	var added bool
-	if !hasWildcard(filter) {
-		list, added = with(x.exact[filter], s, o)
-		x.exact[filter] = list
-	} else {
-		n, hash := x.wild.reach(filter)
-		if hash {
-			n.below, added = with(n.below, s, o)
-		} else {
-			n.ends, added = with(n.ends, s, o)
-		}
-	}
-	if added {
-		x.count++
-	}
+	x.change(filter, func(l *list) int { return l.add(s, o) })
 }
 
 // remove takes back what add did.
 func (x *index) remove(filter string, s *session) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if hasWildcard(filter) {
-		if x.wild.remove(filter, s) {
-			x.count--
+	x.change(filter, func(l *list) int { return l.remove(s) })
+}
+
+// join makes s a member of the group that shares filter under a name, or
+// replaces the options that it had. ok is false if the group has no room for
+// another one.
+func (x *index) join(name, filter string, s *session, o options, limit int) (g *group, ok bool) {
+	x.change(filter, func(l *list) (delta int) {
+		if g = l.group(name); g == nil {
+			g = &group{broker: s.broker, name: name, filter: filter}
+			if l.more == nil {
+				l.more = new(crowd)
+			}
+			l.more.groups = append(l.more.groups[:len(l.more.groups):len(l.more.groups)], g)
 		}
-		return
-	}
-	list, removed := without(x.exact[filter], s)
-	if !removed {
-		return
-	}
-	x.count--
-	if len(list) == 0 {
-		delete(x.exact, filter)
-	} else {
-		x.exact[filter] = list
-	}
+		delta, ok = g.add(s, o, limit)
+		return delta
+	})
+	return g, ok
+}
+
+// leave takes back what join did. The last member takes the group with it.
+func (x *index) leave(g *group, s *session) {
+	x.change(g.filter, func(l *list) int {
+		left, removed := g.remove(s)
+		if left == 0 {
+			l.drop(g)
+		}
+		if removed {
+			return -1
+		}
+		return 0
+	})
 }
 
 // has reports whether anybody is subscribed to topic.
 func (x *index) has(topic string) bool {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if len(x.exact[topic]) > 0 {
+	s := x.shard(topic)
+	s.mu.RLock()
+	l, found := s.lists[topic]
+	s.mu.RUnlock()
+	if found && !l.empty() {
 		return true
 	}
-	found := false
-	x.wild.match(topic, true, func([]subscriber) bool {
+	found = false
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.wild.match(topic, true, func(*list) bool {
 		found = true
 		return false
 	})
 	return found
 }
 
+// matched is who is subscribed to a topic.
+type matched struct {
+	subs   []subscriber
+	groups []*group
+	at     map[*session]int // places in subs, once they are too many to look through
+}
+
 // match returns who is subscribed to topic, each session once: overlapping
 // filters of one session give one copy at the highest QoS granted (spec §2.7).
-func (x *index) match(topic string) []subscriber {
+// Each group gets a copy of its own (spec §2.15). subs are appended to buf.
+func (x *index) match(topic string, buf []subscriber) ([]subscriber, []*group) {
+	m := matched{subs: buf[:0]}
+	s := x.shard(topic)
+	s.mu.RLock()
+	if l, ok := s.lists[topic]; ok {
+		m.add(&l)
+	}
+	s.mu.RUnlock()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	found := slices.Clone(x.exact[topic])
-	var at map[*session]int
-	x.wild.match(topic, true, func(list []subscriber) bool {
-		if len(found) == 0 {
-			found = append(found, list...)
-			return true
-		}
-		if at == nil {
-			at = make(map[*session]int, len(found)+len(list))
-			for i, sub := range found {
-				at[sub.session] = i
-			}
-		}
-		for _, sub := range list {
-			i, twice := at[sub.session]
-			if !twice {
-				at[sub.session] = len(found)
-				found = append(found, sub)
-				continue
-			}
-			o := &found[i].options
-			o.qos = max(o.qos, sub.options.qos)
-			o.noLocal = o.noLocal && sub.options.noLocal
-			o.retainAsPublished = o.retainAsPublished || sub.options.retainAsPublished
-		}
+	x.wild.match(topic, true, func(l *list) bool {
+		m.add(l)
 		return true
 	})
-	return found
+	return m.subs, m.groups
+}
+
+func (m *matched) add(l *list) {
+	if l.more != nil {
+		m.groups = append(m.groups, l.more.groups...)
+	}
+	if len(m.subs) == 0 {
+		m.subs = append(m.subs, l.subs...)
+		return
+	}
+	if m.at == nil && len(m.subs)+len(l.subs) > lookThrough {
+		m.at = make(map[*session]int, len(m.subs)+len(l.subs))
+		for i, sub := range m.subs {
+			m.at[sub.session] = i
+		}
+	}
+	for _, sub := range l.subs {
+		i, twice := place(m.subs, m.at, sub.session)
+		if !twice {
+			if m.at != nil {
+				m.at[sub.session] = len(m.subs)
+			}
+			m.subs = append(m.subs, sub)
+			continue
+		}
+		o := &m.subs[i].options
+		o.qos = max(o.qos, sub.options.qos)
+		o.noLocal = o.noLocal && sub.options.noLocal
+		o.retainAsPublished = o.retainAsPublished || sub.options.retainAsPublished
+	}
 }
 
 // subscriptions returns how many there are.
-func (x *index) subscriptions() int {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.count
-}
+func (x *index) subscriptions() int { return int(x.count.Load()) }
 
-// reach returns the node of a filter, making it where it lacks, and whether
-// the filter ends in "#" below it.
-func (n *node) reach(filter string) (end *node, hash bool) {
-	for more := true; more; {
-		var level string
-		level, filter, more = strings.Cut(filter, "/")
-		if level == "#" {
-			return n, true
-		}
-		next := n.children[level]
-		if next == nil {
-			next = new(node)
-			if n.children == nil {
-				n.children = make(map[string]*node, 1)
-			}
-			n.children[level] = next
-		}
-		n = next
-	}
-	return n, false
-}
-
-// remove takes s out of filter, and the nodes that are empty then.
-func (n *node) remove(filter string, s *session) (removed bool) {
+// change is index.change below n.
+func (n *node) change(filter string, f func(l *list) int) (delta int) {
 	level, rest, more := strings.Cut(filter, "/")
 	if level == "#" {
-		n.below, removed = without(n.below, s)
-		return removed
+		return changeList(&n.below, f)
 	}
-	next := n.children[level]
-	if next == nil {
-		return false
-	}
+	next := n.make(level)
 	if more {
-		removed = next.remove(rest, s)
+		delta = next.change(rest, f)
 	} else {
-		next.ends, removed = without(next.ends, s)
+		delta = changeList(&next.ends, f)
 	}
-	if len(next.children)+len(next.ends)+len(next.below) == 0 {
-		delete(n.children, level)
+	if next.empty() {
+		n.remove(level)
 	}
-	return removed
+	return delta
+}
+
+func changeList(at **list, f func(l *list) int) (delta int) {
+	l := *at
+	if l == nil {
+		l = new(list)
+	}
+	delta = f(l)
+	if *at = l; l.empty() {
+		*at = nil
+	}
+	return delta
 }
 
 // match calls yield with every list of subscribers whose filter matches topic,
@@ -186,12 +292,12 @@ func (n *node) remove(filter string, s *session) (removed bool) {
 //
 // A wildcard at the first level does not match a topic that begins with "$"
 // (spec §2.18), and "a/#" does not match "a" (spec §2.2, difference 5).
-func (n *node) match(topic string, first bool, yield func([]subscriber) bool) bool {
+func (n *node) match(topic string, first bool, yield func(*list) bool) bool {
 	wildcards := !first || !strings.HasPrefix(topic, "$")
-	if wildcards && len(n.below) > 0 && !yield(n.below) {
+	if wildcards && n.below != nil && !yield(n.below) {
 		return false
 	}
-	if len(n.children) == 0 {
+	if n.only == nil && n.children == nil {
 		return true
 	}
 	level, rest, more := strings.Cut(topic, "/")
@@ -201,33 +307,108 @@ func (n *node) match(topic string, first bool, yield func([]subscriber) bool) bo
 			return true
 		case more:
 			return next.match(rest, false, yield)
-		case len(next.ends) > 0:
+		case next.ends != nil:
 			return yield(next.ends)
 		}
 		return true
 	}
 	// Topics hold no "+", so the two are never the same node.
-	return visit(n.children[level]) && (!wildcards || visit(n.children["+"]))
+	return visit(n.child(level)) && (!wildcards || visit(n.child("+")))
 }
 
-func with(list []subscriber, s *session, o options) (_ []subscriber, added bool) {
-	for i := range list {
-		if list[i].session == s {
-			list[i].options = o
-			return list, false
-		}
+func (l *list) empty() bool { return len(l.subs) == 0 && (l.more == nil || len(l.more.groups) == 0) }
+
+// add returns 1 if s is new to the list, else 0.
+func (l *list) add(s *session, o options) int {
+	var at map[*session]int
+	if l.more != nil {
+		at = l.more.at
 	}
-	return append(list, subscriber{s, o}), true
+	if i, have := place(l.subs, at, s); have {
+		l.subs[i].options = o
+		return 0
+	}
+	if at != nil {
+		at[s] = len(l.subs)
+	} else if len(l.subs) >= lookThrough {
+		at = make(map[*session]int, 2*lookThrough)
+		for i, sub := range l.subs {
+			at[sub.session] = i
+		}
+		at[s] = len(l.subs)
+		if l.more == nil {
+			l.more = new(crowd)
+		}
+		l.more.at = at
+	}
+	l.subs = append(l.subs, subscriber{s, o})
+	return 1
 }
 
-func without(list []subscriber, s *session) (_ []subscriber, removed bool) {
-	for i := range list {
-		if list[i].session == s {
-			last := len(list) - 1
-			list[i] = list[last]
-			list[last] = subscriber{}
-			return list[:last], true
+// remove returns -1 if s was in the list, else 0.
+func (l *list) remove(s *session) int {
+	var at map[*session]int
+	if l.more != nil {
+		at = l.more.at
+	}
+	i, have := place(l.subs, at, s)
+	if !have {
+		return 0
+	}
+	last := len(l.subs) - 1
+	l.subs[i] = l.subs[last]
+	l.subs[last] = subscriber{}
+	l.subs = l.subs[:last]
+	if at != nil {
+		delete(at, s)
+		if i < last {
+			at[l.subs[i].session] = i
 		}
 	}
-	return list, false
+	return -1
+}
+
+func (l *list) group(name string) *group {
+	if l.more != nil {
+		for _, g := range l.more.groups {
+			if g.name == name {
+				return g
+			}
+		}
+	}
+	return nil
+}
+
+// drop removes a group. Those that have been found by match keep their list.
+func (l *list) drop(g *group) {
+	var kept []*group
+	for _, other := range l.more.groups {
+		if other != g {
+			kept = append(kept, other)
+		}
+	}
+	l.more.groups = kept
+}
+
+// place returns where s is in subs, by the map if there is one.
+func place(subs []subscriber, at map[*session]int, s *session) (i int, found bool) {
+	if at != nil {
+		i, found = at[s]
+		return i, found
+	}
+	for i := range subs {
+		if subs[i].session == s {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// group returns the group that shares filter under a name, nil if there is none.
+func (x *index) group(name, filter string) (g *group) {
+	x.change(filter, func(l *list) int {
+		g = l.group(name)
+		return 0
+	})
+	return g
 }

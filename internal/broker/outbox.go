@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -15,20 +16,32 @@ const goodbye = time.Second
 // past is a deadline that has been missed.
 var past = time.Unix(1, 0)
 
-// outbox is the way out of a connection: packets are queued by anybody and
-// written by a goroutine that lives as long as there are some. It also holds
-// how the connection ended, because from then on nothing may be queued.
+// writeBuffer is what a connection gathers packets in; a client that falls behind gets
+// greater ones, of its own.
+const writeBuffer = 4 << 10
+
+var writeBuffers = sync.Pool{New: func() any { return new([writeBuffer]byte) }}
+
+// outbox is the way out of a connection. Who sends a packet also writes it, as far as
+// the socket takes it without waiting; the rest is queued and written by a goroutine
+// that lives as long as there is some. While the packets of one read are handled the
+// outbox is held, so that all that they cause leaves in one write, which is one TLS
+// record. It also holds how the connection ended, because from then on nothing may be
+// queued.
 type outbox struct {
+	owner       *Client // to be woken up at the end
 	conn        net.Conn
+	raw         syscall.RawConn // nil: not a plain socket, which always takes the goroutine
 	maxMessages int
 	maxBytes    int
 
 	writer sync.WaitGroup // the writing goroutine
 
 	mu       sync.Mutex
-	queue    [][]byte
-	bytes    int // of queue
+	queue    []byte // packets, the first of which may have been written in part
+	messages int    // of queue, about
 	writing  bool
+	held     bool
 	welcomed bool // an MQTT 5 CONNACK with success is on its way: DISCONNECT may follow
 	ended    bool
 	reason   DisconnectReason // once ended
@@ -49,7 +62,7 @@ func (o *outbox) sendLocked(packet []byte) error {
 	switch {
 	case o.ended:
 		return ErrOffline
-	case len(o.queue) >= o.maxMessages, o.bytes+len(packet) > o.maxBytes && len(o.queue) > 0:
+	case o.messages >= o.maxMessages, o.messages > 0 && len(o.queue)+len(packet) > o.maxBytes:
 		o.abandonLocked()
 		return errBehind
 	}
@@ -57,59 +70,172 @@ func (o *outbox) sendLocked(packet []byte) error {
 	return nil
 }
 
+// compose queues a packet that is written right into the queue, if it has at most so many
+// bytes; 0: as many as it likes. Errors are those of send, and ErrTooLarge.
+func (o *outbox) compose(most int, encode func([]byte) []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.ended:
+		return ErrOffline
+	case o.messages >= o.maxMessages, len(o.queue) >= o.maxBytes:
+		o.abandonLocked()
+		return errBehind
+	}
+	before := o.queue
+	if before == nil {
+		before = writeBuffers.Get().(*[writeBuffer]byte)[:0]
+	}
+	o.queue = encode(before)
+	if most > 0 && len(o.queue)-len(before) > most {
+		o.queue = before
+		return ErrTooLarge
+	}
+	o.messages++
+	if !o.held {
+		o.flushLocked()
+	}
+	return nil
+}
+
 func (o *outbox) push(packet []byte) {
-	o.queue = append(o.queue, packet)
-	o.bytes += len(packet)
+	if o.raw != nil && !o.held && !o.writing && len(o.queue) == 0 {
+		n, ok := o.try(packet)
+		if !ok || n == len(packet) {
+			return
+		}
+		packet = packet[n:]
+	}
+	if o.queue == nil {
+		o.queue = writeBuffers.Get().(*[writeBuffer]byte)[:0]
+	}
+	if len(o.queue)+len(packet) > cap(o.queue) {
+		grown := append(make([]byte, 0, max(2*cap(o.queue), len(o.queue)+len(packet))), o.queue...)
+		recycle(o.queue)
+		o.queue = grown
+	}
+	o.queue = append(o.queue, packet...)
+	o.messages++
+	if !o.held {
+		o.startLocked()
+	}
+}
+
+// recycle gives a buffer back that nobody uses any more.
+func recycle(b []byte) {
+	if cap(b) == writeBuffer {
+		writeBuffers.Put((*[writeBuffer]byte)(b[:writeBuffer]))
+	}
+}
+
+// hold gathers what is sent until flush. It returns false if the connection has ended.
+func (o *outbox) hold() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = !o.ended
+	return o.held
+}
+
+// flush writes what has gathered.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = false
+	o.flushLocked()
+}
+
+func (o *outbox) flushLocked() {
+	if len(o.queue) == 0 || o.writing {
+		return
+	}
+	if o.raw != nil {
+		n, ok := o.try(o.queue)
+		if !ok {
+			return
+		}
+		if n == len(o.queue) {
+			recycle(o.queue)
+			o.queue, o.messages = nil, 0
+			return
+		}
+		o.queue = o.queue[:copy(o.queue, o.queue[n:])]
+	}
+	o.startLocked()
+}
+
+// try writes what the socket takes now. ok is false if the connection is broken.
+func (o *outbox) try(b []byte) (n int, ok bool) {
+	a := attempts.Get().(*attempt)
+	a.b = b
+	err := o.raw.Write(a.call)
+	n, err = a.n, errors.Join(err, a.err)
+	a.b, a.n, a.err = nil, 0, nil
+	attempts.Put(a)
+	if err != nil {
+		o.brokenLocked()
+		return 0, false
+	}
+	return n, true
+}
+
+// attempt is a write that does not wait. They are kept because a closure for each would
+// be garbage.
+type attempt struct {
+	b    []byte
+	n    int
+	err  error
+	call func(fd uintptr) bool
+}
+
+var attempts = sync.Pool{New: func() any {
+	a := new(attempt)
+	a.call = func(fd uintptr) bool {
+		a.n, a.err = writeSocket(fd, a.b)
+		return true // whether or not it was everything
+	}
+	return a
+}}
+
+func (o *outbox) startLocked() {
 	if !o.writing {
 		o.writing = true
 		o.writer.Go(o.write)
 	}
 }
 
-// write empties the queue. Small packets that have gathered leave in one write,
-// which is one TLS record.
+// write empties the queue.
 func (o *outbox) write() {
-	const joined = 16 << 10
-	var buf []byte
 	for {
 		o.mu.Lock()
 		batch := o.queue
-		o.queue, o.bytes = nil, 0
+		o.queue, o.messages = nil, 0
 		if len(batch) == 0 {
 			o.writing = false
 			o.mu.Unlock()
 			return
 		}
 		o.mu.Unlock()
-		for len(batch) > 0 {
-			next := batch[0]
-			batch = batch[1:]
-			if len(batch) > 0 && len(next)+len(batch[0]) <= joined {
-				buf = append(buf[:0], next...)
-				for len(batch) > 0 && len(buf)+len(batch[0]) <= joined {
-					buf = append(buf, batch[0]...)
-					batch = batch[1:]
-				}
-				next = buf
-			}
-			if _, err := o.conn.Write(next); err != nil {
-				o.broken()
-				return
-			}
+		_, err := o.conn.Write(batch)
+		recycle(batch)
+		if err != nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.writing = false
+			o.brokenLocked()
+			return
 		}
 	}
 }
 
-// broken ends a connection that cannot be written to.
-func (o *outbox) broken() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.writing = false
-	o.queue, o.bytes = nil, 0
+// brokenLocked ends a connection that cannot be written to.
+func (o *outbox) brokenLocked() {
+	o.dropLocked()
 	o.linger = false
 	o.endLocked(ConnectionLost)
 	o.setDeadlines(past, past)
 }
+
+func (o *outbox) dropLocked() { o.queue, o.messages = nil, 0 }
 
 // endLocked notes the end and its reason; the first one counts.
 func (o *outbox) endLocked(reason DisconnectReason) (first bool) {
@@ -155,26 +281,31 @@ func (o *outbox) endWithLocked(reason DisconnectReason, last []byte) {
 // point in telling it.
 func (o *outbox) abandonLocked() {
 	if o.endLocked(Throttled) {
-		o.queue, o.bytes = nil, 0
+		o.dropLocked()
 		o.setDeadlines(past, past)
 	}
 }
 
-// expect lets the client be silent for at most d from now. It returns false if
-// the connection has ended.
+// expect lets the client be silent for at most d from now, for ever if d is 0. It
+// returns false if the connection has ended.
 func (o *outbox) expect(d time.Duration) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ended {
 		return false
 	}
+	var until time.Time
+	if d > 0 {
+		until = time.Now().Add(d)
+	}
 	// A connection that takes no deadline is closed; reading from it says so.
-	_ = o.conn.SetReadDeadline(time.Now().Add(d))
+	_ = o.conn.SetReadDeadline(until)
 	return true
 }
 
 // setDeadlines wakes up who reads or writes.
 func (o *outbox) setDeadlines(read, write time.Time) {
+	defer o.owner.wake()
 	err := errors.Join(o.conn.SetReadDeadline(read), o.conn.SetWriteDeadline(write))
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		o.close()
@@ -185,6 +316,7 @@ func (o *outbox) setDeadlines(read, write time.Time) {
 // told why its connection ends, until it has hung up: a socket closed with
 // unread input would take that packet back from the client.
 func (o *outbox) drain() {
+	o.flush()
 	o.writer.Wait()
 	o.mu.Lock()
 	linger := o.linger

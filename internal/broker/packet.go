@@ -1,9 +1,9 @@
 package broker
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
-	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -34,7 +34,9 @@ const (
 	codeProtocolError        = 0x82
 	codeUnsupportedVersion   = 0x84
 	codeClientIDInvalid      = 0x85
+	codeBadCredentials       = 0x86
 	codeNotAuthorized        = 0x87
+	codeUnavailable          = 0x88
 	codeShuttingDown         = 0x8B
 	codeBadAuthMethod        = 0x8C
 	codeKeepAliveTimeout     = 0x8D
@@ -46,7 +48,7 @@ const (
 	codeQuotaExceeded        = 0x97
 	codeAdministrative       = 0x98
 	codeQoSNotSupported      = 0x9B
-	codeSharedNotSupported   = 0x9E
+	codeMaximumTime          = 0xA0
 	codeSubIDNotSupported    = 0xA1
 	connackUnacceptableLevel = 1 // MQTT 3.1.1
 )
@@ -80,6 +82,9 @@ const (
 	propSharedAvailable     = 0x2A
 )
 
+// maxUserProperties is how many bytes the user properties of a packet may have (spec §2.17).
+const maxUserProperties = 8 << 10
+
 // maxMessageExpiry is the longest life of a message (spec §2.17), seconds.
 const maxMessageExpiry = 604_800
 
@@ -98,45 +103,44 @@ func misuse(code byte, text string) *protocolError {
 
 var errMalformed = misuse(codeMalformed, "malformed packet")
 
-// frame is one packet as it came: the first byte, and what follows the length.
-// The body is the frame's own memory.
+// frame is one packet as it came: the first byte, and what follows the length, which is
+// part of the buffer that it was read into.
 type frame struct {
 	kind, flags byte
+	padded      bool // the length has more bytes than it needs, which MQTT 5 forbids
 	body        []byte
 }
 
-// readFrame reads one packet of at most limit bytes after its fixed header.
-// Errors are those of r, or a protocolError.
-func readFrame(r *bufio.Reader, limit int) (frame, error) {
-	first, err := r.ReadByte()
-	if err != nil {
-		return frame{}, err
+// parseFrame takes the packet that b begins with. size is that of the whole packet, 0 as
+// long as its length is not there; the frame is only complete if b has as much. The
+// error of a packet of more than limit bytes comes before them.
+func parseFrame(b []byte, limit int) (f frame, size int, err error) {
+	if len(b) < 2 {
+		return f, 0, nil
 	}
-	size, shift := 0, 0
-	for {
-		b, err := r.ReadByte()
-		if err != nil {
-			return frame{}, err
+	f = frame{kind: b[0] >> 4, flags: b[0] & 0x0f}
+	length, at := 0, 1
+	for ; ; at++ {
+		if at == len(b) {
+			return f, 0, nil
 		}
-		size |= int(b&0x7f) << shift
-		if b < 0x80 {
+		length |= int(b[at]&0x7f) << (7 * (at - 1))
+		if b[at] < 0x80 {
 			break
 		}
-		if shift += 7; shift > 21 {
-			return frame{}, errMalformed
+		if at == 4 {
+			return f, 0, errMalformed
 		}
 	}
-	f := frame{kind: first >> 4, flags: first & 0x0f}
-	if size > limit {
-		return f, misuse(codeTooLarge, "packet too large")
+	f.padded = at > 1 && b[at] == 0
+	at++
+	if at+length > limit {
+		return f, 0, misuse(codeTooLarge, "packet too large")
 	}
-	if size > 0 {
-		f.body = make([]byte, size)
-		if _, err := io.ReadFull(r, f.body); err != nil {
-			return f, err
-		}
+	if size = at + length; size <= len(b) {
+		f.body = b[at:size:size]
 	}
-	return f, nil
+	return f, size, nil
 }
 
 // decoder takes a body apart. After the first fault every answer is zero and
@@ -182,6 +186,9 @@ func (d *decoder) varint() int {
 	for shift := 0; shift <= 21; shift += 7 {
 		b := d.byte()
 		v |= int(b&0x7f) << shift
+		if b == 0 && shift > 0 { // longer than need be (MQTT 5 §1.5.5)
+			break
+		}
 		if b < 0x80 {
 			return v
 		}
@@ -218,13 +225,18 @@ type properties struct {
 func (p *properties) has(id byte) bool { return p.set>>id&1 == 1 }
 
 // properties reads a property list in which only the given ones may be, each
-// once; user properties may repeat.
+// once; user properties may repeat. What does not belong there is malformed, what
+// does and makes no sense a protocol error (MQTT 5 §2.2.2.2).
 func (d *decoder) properties(allowed ...byte) (p properties, err error) {
-	list := decoder{b: d.take(d.varint()), bad: d.bad}
+	list := decoder{b: d.take(d.varint())}
+	user := 0 // bytes of user properties
 	for len(list.b) > 0 && !list.bad {
 		id := list.byte()
-		if id > propSharedAvailable || !contains(allowed, id) || (p.has(id) && id != propUser) {
-			return p, misuse(codeProtocolError, "property not allowed here")
+		switch {
+		case !contains(allowed, id):
+			return p, misuse(codeMalformed, "property not allowed here")
+		case p.has(id) && id != propUser:
+			return p, misuse(codeProtocolError, "property twice")
 		}
 		p.set |= 1 << id
 		switch id {
@@ -244,9 +256,13 @@ func (d *decoder) properties(allowed ...byte) (p properties, err error) {
 				return p, misuse(codeProtocolError, "response topic is not a topic")
 			}
 		case propCorrelationData:
-			p.message.CorrelationData = list.bytes()
+			p.message.CorrelationData = append([]byte{}, list.bytes()...)
 		case propUser:
+			before := len(list.b) + 1 // with the identifier
 			k, v := list.string(), list.string()
+			if user += before - len(list.b); user > maxUserProperties {
+				return p, misuse(codeTooLarge, "user properties too large")
+			}
 			p.message.User = append(p.message.User, UserProperty{k, v})
 		case propSubscriptionID:
 			list.varint()
@@ -307,6 +323,12 @@ var (
 	disconnectProperties = []byte{propSessionExpiry, propReasonString, propUser}
 )
 
+// What a client may say in a PUBACK, and in a DISCONNECT (MQTT 5 §3.4.2.1, §3.14.2.1).
+var (
+	pubackCodes     = []byte{0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}
+	disconnectCodes = []byte{0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99}
+)
+
 // attach puts what a client said about a message onto it. now is when the life
 // of the message begins.
 func (p *properties) attach(m *Message, now time.Time) {
@@ -314,7 +336,8 @@ func (p *properties) attach(m *Message, now time.Time) {
 		return
 	}
 	if p.has(propPayloadFormat) || p.has(propContentType) || p.has(propResponseTopic) || p.has(propCorrelationData) || p.has(propUser) {
-		m.Properties = &p.message
+		travelling := p.message // so that only a message that has some costs memory
+		m.Properties = &travelling
 	}
 	if p.has(propMessageExpiry) {
 		m.Expires = now.Add(messageLife(p.messageExpiry))
@@ -332,6 +355,8 @@ type connect struct {
 	clean     bool // Clean Session, Clean Start
 	keepAlive uint16
 	id        string
+	username  string
+	password  []byte   // nil if there is none
 	will      *Message // nil if there is none
 	willDelay time.Duration
 	willProps properties
@@ -359,6 +384,9 @@ func decodeConnect(f frame) (c connect, err error) {
 		return c, errMalformed
 	}
 	c.version = level
+	if level == 5 && f.padded {
+		return c, errMalformed
+	}
 	flags := d.byte()
 	will, willQoS, willRetain := flags&0x04 != 0, flags>>3&3, flags&0x20 != 0
 	password, username := flags&0x40 != 0, flags&0x80 != 0
@@ -381,13 +409,13 @@ func decodeConnect(f frame) (c connect, err error) {
 			c.willDelay = time.Duration(c.willProps.willDelay) * time.Second
 		}
 		c.will = &Message{QoS: willQoS, Retain: willRetain}
-		c.will.Topic, c.will.Payload = d.string(), d.bytes()
+		c.will.Topic, c.will.Payload = d.string(), bytes.Clone(d.bytes())
 	}
 	if username {
-		d.string()
+		c.username = d.string()
 	}
 	if password {
-		d.bytes()
+		c.password = bytes.Clone(d.bytes())
 	}
 	if d.bad || len(d.b) > 0 {
 		return c, errMalformed
@@ -461,8 +489,11 @@ func decodeSubscribe(f frame, version byte) (id uint16, filters []request, err e
 	for len(d.b) > 0 {
 		r := request{filter: d.string()}
 		o := d.byte()
-		if o&3 == 3 || (version == 4 && o > 2) || o>>4 > 2 {
+		switch {
+		case version == 4 && o > 2, o > 0x3f: // reserved bits
 			return 0, nil, errMalformed
+		case o&3 == 3, o>>4 == 3:
+			return 0, nil, misuse(codeProtocolError, "subscription options out of range")
 		}
 		r.options = options{qos: min(o&3, 1), noLocal: o&0x04 != 0, retainAsPublished: o&0x08 != 0}
 		r.retainHandling = o >> 4
@@ -488,7 +519,11 @@ func decodeUnsubscribe(f frame, version byte) (id uint16, filters []string, err 
 		}
 	}
 	for len(d.b) > 0 {
-		filters = append(filters, d.string())
+		filter := d.string()
+		if filter == "" { // (MQTT 5 §4.7.3)
+			return 0, nil, errMalformed
+		}
+		filters = append(filters, filter)
 	}
 	if d.bad {
 		return 0, nil, errMalformed
@@ -503,7 +538,10 @@ func decodePuback(f frame, version byte) (id uint16, err error) {
 	d := decoder{b: f.body}
 	id = d.uint16()
 	if version == 5 && len(d.b) > 0 {
-		d.byte() // whatever the client thinks of the message, it has it
+		// Whatever the client thinks of the message, it has it.
+		if code := d.byte(); !contains(pubackCodes, code) {
+			return 0, misuse(codeProtocolError, "reason code not allowed here")
+		}
 		if len(d.b) > 0 {
 			if _, err := d.properties(ackProperties...); err != nil {
 				return 0, err
@@ -519,7 +557,9 @@ func decodePuback(f frame, version byte) (id uint16, err error) {
 func decodeDisconnect(f frame, version byte) (code byte, p properties, err error) {
 	d := decoder{b: f.body}
 	if version == 5 && len(d.b) > 0 {
-		code = d.byte()
+		if code = d.byte(); !contains(disconnectCodes, code) {
+			return 0, p, misuse(codeProtocolError, "reason code not allowed here")
+		}
 		if len(d.b) > 0 {
 			if p, err = d.properties(disconnectProperties...); err != nil {
 				return 0, p, err
@@ -572,6 +612,10 @@ func propertyList(list []byte) []byte { return append(appendLength(nil, len(list
 // copies that differ only in it. expires and now are for MQTT 5, which is told
 // how many seconds are left.
 func encodePublish(m *Message, version, qos byte, retain, dup bool, id uint16, now time.Time) (packet []byte, idAt int) {
+	return appendPublish(nil, m, version, qos, retain, dup, id, now)
+}
+
+func appendPublish(b []byte, m *Message, version, qos byte, retain, dup bool, id uint16, now time.Time) (_ []byte, idAt int) {
 	var props []byte
 	if version == 5 {
 		props = messageList(m, now)
@@ -590,7 +634,7 @@ func encodePublish(m *Message, version, qos byte, retain, dup bool, id uint16, n
 	if dup {
 		first |= 8
 	}
-	b := make([]byte, 0, 1+lengthSize(size)+size)
+	b = slices.Grow(b, 1+lengthSize(size)+size)
 	b = appendString(appendLength(append(b, first), size), m.Topic)
 	if qos > 0 {
 		idAt = len(b)
@@ -631,11 +675,13 @@ func messageList(m *Message, now time.Time) (b []byte) {
 
 // encodePuback acknowledges a PUBLISH; a code other than 0 only exists in
 // MQTT 5.
-func encodePuback(id uint16, code byte) []byte {
+func encodePuback(id uint16, code byte) []byte { return appendPuback(nil, id, code) }
+
+func appendPuback(b []byte, id uint16, code byte) []byte {
 	if code == codeSuccess {
-		return []byte{typePuback << 4, 2, byte(id >> 8), byte(id)}
+		return append(b, typePuback<<4, 2, byte(id>>8), byte(id))
 	}
-	return []byte{typePuback << 4, 3, byte(id >> 8), byte(id), code}
+	return append(b, typePuback<<4, 3, byte(id>>8), byte(id), code)
 }
 
 // encodeAcks encodes a SUBACK or UNSUBACK.
@@ -666,8 +712,10 @@ func encodeRefusal(version, code byte) []byte {
 			short = connackUnacceptableLevel
 		case codeClientIDInvalid:
 			short = 2
-		case codeShuttingDown, codeQuotaExceeded:
+		case codeShuttingDown, codeQuotaExceeded, codeUnavailable:
 			short = 3
+		case codeBadCredentials:
+			short = 4
 		case codeNotAuthorized:
 			short = 5
 		default:

@@ -26,9 +26,8 @@ func (b *Broker) Reset(ctx context.Context) error {
 	}
 
 	b.mu.Lock()
-	for id, timer := range b.wills {
-		timer.Stop()
-		delete(b.wills, id)
+	for id := range b.wills {
+		b.forgetWill(id)
 	}
 	var stored []*session
 	for id, s := range b.sessions {
@@ -42,7 +41,11 @@ func (b *Broker) Reset(ctx context.Context) error {
 		s.finish()
 	}
 	b.retainedMu.Lock()
-	defer b.retainedMu.Unlock()
-	b.retained = make(map[string]*Message)
-	return nil
+	for topic := range b.retained {
+		b.keeper.putRetained(topic, nil, nil)
+	}
+	b.retained, b.retainedBytes = make(map[string]retained), 0
+	b.retainedMu.Unlock()
+	b.keeper.sync(ctx.Done())
+	return ctx.Err()
 }

@@ -38,8 +38,14 @@ func shared(filter string) bool { return strings.HasPrefix(filter, "$share/") ||
 
 // withinLimits reports whether a topic or filter has at most maxBytes bytes and
 // maxSlashes slashes. The first three levels of a Basic Ingest topic,
-// "$aws/rules/{rule}/", do not count (spec §2.20).
+// "$aws/rules/{rule}/", do not count, nor do the first two of a shared
+// subscription, "$share/{name}/" (spec §2.20).
 func withinLimits(topic string, maxBytes, maxSlashes int) bool {
+	if rest, ok := strings.CutPrefix(topic, sharePrefix); ok {
+		if _, rest, ok = strings.Cut(rest, "/"); ok {
+			topic = rest
+		}
+	}
 	if rest, ok := strings.CutPrefix(topic, "$aws/rules/"); ok {
 		if _, rest, ok = strings.Cut(rest, "/"); ok {
 			topic = rest

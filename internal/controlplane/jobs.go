@@ -19,6 +19,7 @@ type Jobs interface {
 	CancelJob(context.Context, iot.JobCancellation) (*iot.Job, error)
 	DeleteJob(context.Context, iot.JobDeletion) error
 	AssociateTargets(context.Context, iot.NewTargets) (*iot.Job, error)
+	Downloads(context.Context, iot.JobID) (iot.Downloads, error)
 
 	JobExecutions(context.Context, iot.JobID, iot.ExecutionStatus, iot.Page) (executions []iot.Execution, next string, err error)
 	ThingExecutions(context.Context, iot.ThingName, iot.ExecutionQuery, iot.Page) (executions []iot.Execution, next string, err error)
@@ -30,6 +31,26 @@ type Jobs interface {
 	Template(ctx context.Context, id string) (*iot.Template, error)
 	Templates(context.Context, iot.Page) (templates []*iot.Template, next string, err error)
 	DeleteTemplate(ctx context.Context, id, actor string) error
+}
+
+// Sources reads the documents that requests name by URL.
+type Sources interface {
+	// Fetch returns the document at a documentSource. Errors are *iot.Error.
+	Fetch(ctx context.Context, source string) (string, error)
+}
+
+// document returns the document of a request, which is given or fetched from its source; ""
+// if it has neither.
+func (s *Server) document(ctx context.Context, document, source *string) (string, error) {
+	switch {
+	case document != nil && source != nil:
+		return "", iot.Errorf(iot.InvalidRequest, "Give either document or documentSource, not both")
+	case source == nil:
+		return value(document), nil
+	case s.sources == nil:
+		return "", iot.Errorf(iot.InvalidRequest, "There is no S3 store to read documentSource from")
+	}
+	return s.sources.Fetch(ctx, *source)
 }
 
 // defaultJobPage is the size of a page of jobs or executions that the request does not set (spec §10.0).
@@ -91,10 +112,16 @@ func (s *Server) createJob(ctx context.Context, in *createJobRequest) (*jobRefer
 	if err != nil {
 		return nil, err
 	}
+	// Before anything is looked up: a transaction does not wait for another server.
+	document, err := s.document(ctx, in.Document, in.DocumentSource)
+	if err != nil {
+		return nil, err
+	}
 	j, err := s.jobs.CreateJob(ctx, iot.NewJob{
 		JobID:           iot.JobID(in.JobID),
 		Targets:         in.Targets,
-		Document:        value(in.Document),
+		Document:        document,
+		DocumentSource:  value(in.DocumentSource),
 		Description:     value(in.Description),
 		Selection:       iot.Selection(in.TargetSelection),
 		Namespace:       value(in.NamespaceID),
@@ -112,21 +139,15 @@ func (s *Server) createJob(ctx context.Context, in *createJobRequest) (*jobRefer
 	return s.reference(j), nil
 }
 
-// check refuses what is wrong with the request as a whole (spec §9.1) and what drover does
-// not have yet.
+// check refuses what is wrong with the request as a whole (spec §9.1).
 func (in *createJobRequest) check() error {
 	switch {
-	case in.Document != nil && in.DocumentSource != nil:
-		return iot.Errorf(iot.InvalidRequest, "Give either document or documentSource, not both")
 	case in.Document == nil && in.DocumentSource == nil && in.JobTemplateArn == nil:
 		return iot.Errorf(iot.InvalidRequest, "Either document or documentSource is required")
 	case in.JobTemplateArn == nil && len(in.DocumentParameters) > 0:
 		return iot.Errorf(iot.InvalidRequest, "documentParameters can only be given with the jobTemplateArn of a managed template")
 	}
-	if err := iot.CheckNewTags(newTags(in.Tags)); err != nil {
-		return err
-	}
-	return refuse(asked{"documentSource", "document sources", in.DocumentSource != nil})
+	return iot.CheckNewTags(newTags(in.Tags))
 }
 
 // describeJobRequest is DescribeJobRequest (spec §10.2).
@@ -139,7 +160,8 @@ type describeJobRequest struct {
 
 // describeJobResponse is DescribeJobResponse.
 type describeJobResponse struct {
-	Job jobShape `json:"job"`
+	DocumentSource string   `json:"documentSource,omitempty"`
+	Job            jobShape `json:"job"`
 }
 
 // jobShape is Job.
@@ -190,7 +212,7 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 	for i, t := range j.Targets {
 		targets[i] = t.ARN
 	}
-	return &describeJobResponse{Job: jobShape{
+	return &describeJobResponse{DocumentSource: j.DocumentSource, Job: jobShape{
 		JobArn:          s.realm.ARN(iot.KindJob, string(j.JobID)),
 		JobID:           string(j.JobID),
 		TargetSelection: string(j.Selection),
@@ -229,7 +251,7 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 type getJobDocumentRequest struct {
 	JobID string `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
 	// BeforeSubstitution asks for the document as it was before the parameters of a managed
-	// template were filled in; there are no other placeholders (spec §9.5).
+	// template were filled in. Placeholders for presigned URLs stay as they are (spec §9.5).
 	BeforeSubstitution bool `json:"beforeSubstitution" in:"query"`
 }
 

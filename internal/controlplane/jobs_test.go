@@ -1,6 +1,9 @@
 package controlplane
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"strings"
@@ -104,16 +107,54 @@ func TestCreateJobRefusals(t *testing.T) {
 	}
 }
 
-// TestNotYet: a request that asks for what drover does not have is refused by name.
-func TestNotYet(t *testing.T) {
-	t.Parallel()
-	e := &engine{job: &iot.Job{JobID: "j"}}
-	got := send(t, newServer(e), "PUT /jobs/j", `{"targets":["`+arnA+`"],"documentSource":"https://s3.amazonaws.com/b/k"}`)
-	if got.Status != http.StatusBadRequest || got.Error != "InvalidRequestException" || !strings.Contains(got.Body, "drover does not have document sources yet (member 'documentSource')") {
-		t.Errorf("%+v", got)
+// shelf has documents by source.
+type shelf map[string]string
+
+func (s shelf) Fetch(_ context.Context, source string) (string, error) {
+	document, ok := s[source]
+	if !ok {
+		return "", iot.Errorf(iot.InvalidRequest, "nothing at %s", source)
 	}
-	if e.asked != nil {
-		t.Errorf("the engine was asked for %+v", e.asked)
+	return document, nil
+}
+
+// TestDocumentSource: a document is fetched before the engine is asked, and the engine gets
+// both it and where it came from.
+func TestDocumentSource(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ request, body string }{
+		{"PUT /jobs/j", `{"targets":["` + arnA + `"],"documentSource":"s3://jobs/%s"}`},
+		{"PUT /job-templates/t", `{"description":"d","documentSource":"s3://jobs/%s"}`},
+		{"PUT /job-templates/t", `{"description":"d","jobArn":"arn","documentSource":"s3://jobs/%s"}`},
+	} {
+		e := &engine{job: &iot.Job{JobID: "j"}, template: &iot.Template{TemplateID: "t"}}
+		s := New(Config{Jobs: e, Realm: realm, Sources: shelf{"s3://jobs/1": `{"v":1}`}, Logger: slog.New(slog.DiscardHandler)})
+		if got := send(t, s, c.request, fmt.Sprintf(c.body, "1")); got.Status != http.StatusOK {
+			t.Errorf("%s: %+v", c.request, got)
+		}
+		var document, source string
+		switch in := e.asked.(type) {
+		case iot.NewJob:
+			document, source = in.Document, in.DocumentSource
+		case iot.NewTemplate:
+			document, source = in.Document, in.DocumentSource
+		}
+		if document != `{"v":1}` || source != "s3://jobs/1" {
+			t.Errorf("%s: the engine was asked for %+v", c.request, e.asked)
+		}
+		e.asked = nil
+		if got := send(t, s, c.request, fmt.Sprintf(c.body, "2")); got.Status != http.StatusBadRequest || !strings.Contains(got.Body, "nothing at s3://jobs/2") || e.asked != nil {
+			t.Errorf("%s: %+v, the engine was asked for %+v", c.request, got, e.asked)
+		}
+		if got := send(t, newServer(e), c.request, fmt.Sprintf(c.body, "1")); got.Status != http.StatusBadRequest || !strings.Contains(got.Body, "no S3 store") || e.asked != nil {
+			t.Errorf("%s without a store: %+v", c.request, got)
+		}
+	}
+	e := &engine{job: &iot.Job{JobID: "j", DocumentSource: "s3://jobs/1"}, template: &iot.Template{TemplateID: "t", DocumentSource: "s3://jobs/1"}}
+	for _, request := range []string{"GET /jobs/j", "GET /job-templates/t"} {
+		if got := send(t, newServer(e), request, ""); !strings.Contains(got.Body, `"documentSource":"s3://jobs/1"`) {
+			t.Errorf("%s: %+v", request, got)
+		}
 	}
 }
 

@@ -21,18 +21,16 @@ import (
 // and member. Members of requests do not belong here: what drover does not have is declared and
 // refused.
 var notDeclared = map[string]string{
-	"DescribeJobOutput.DocumentSource":         "no document sources yet",
-	"DescribeJobTemplateOutput.DocumentSource": "no document sources yet",
-	"DocumentParameter.Regex":                  "drover's managed templates have no patterns",
-	"DescribeThingOutput.BillingGroupName":     "no billing groups",
-	"CertificateDescription.GenerationId":      "no generations",
-	"CertificateDescription.PreviousOwnedBy":   "no transfers",
-	"CertificateDescription.TransferData":      "no transfers",
-	"CACertificateDescription.GenerationId":    "no generations",
-	"DescribeThingGroupOutput.IndexName":       "no dynamic groups",
-	"DescribeThingGroupOutput.QueryString":     "no dynamic groups",
-	"DescribeThingGroupOutput.QueryVersion":    "no dynamic groups",
-	"DescribeThingGroupOutput.Status":          "no dynamic groups",
+	"DocumentParameter.Regex":                "drover's managed templates have no patterns",
+	"DescribeThingOutput.BillingGroupName":   "no billing groups",
+	"CertificateDescription.GenerationId":    "no generations",
+	"CertificateDescription.PreviousOwnedBy": "no transfers",
+	"CertificateDescription.TransferData":    "no transfers",
+	"CACertificateDescription.GenerationId":  "no generations",
+	"DescribeThingGroupOutput.IndexName":     "no dynamic groups",
+	"DescribeThingGroupOutput.QueryString":   "no dynamic groups",
+	"DescribeThingGroupOutput.QueryVersion":  "no dynamic groups",
+	"DescribeThingGroupOutput.Status":        "no dynamic groups",
 }
 
 // parity compares the declarations of this package with those of the SDK.

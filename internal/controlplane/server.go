@@ -22,11 +22,13 @@ import (
 	"drover/internal/wire"
 )
 
-// Config says what a Server serves. Jobs, Registry, Permissions and Realm are required.
+// Config says what a Server serves. Jobs, Registry, Permissions and Realm are required;
+// without Sources documents must be given.
 type Config struct {
 	Jobs        Jobs
 	Registry    Registry
 	Permissions Permissions
+	Sources     Sources
 	// Authorizers tries custom authorizers out; nil: that is refused.
 	Authorizers Authorizers
 	Realm       iot.Realm // of the ARNs in answers
@@ -51,6 +53,7 @@ type Server struct {
 	jobs        Jobs
 	registry    Registry
 	permissions Permissions
+	sources     Sources
 	asks        Authorizers
 	realm       iot.Realm
 	permit      func(context.Context, string, ...string) error
@@ -67,6 +70,7 @@ func New(cfg Config) *Server {
 		jobs:        cfg.Jobs,
 		registry:    cfg.Registry,
 		permissions: cfg.Permissions,
+		sources:     cfg.Sources,
 		asks:        cfg.Authorizers,
 		realm:       cfg.Realm,
 		permit:      cfg.Permit,

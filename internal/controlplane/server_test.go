@@ -64,6 +64,11 @@ func (e *engine) JobDocument(_ context.Context, id iot.JobID) (string, error) {
 	return e.document, e.err
 }
 
+func (e *engine) Downloads(_ context.Context, id iot.JobID) (iot.Downloads, error) {
+	e.asked = id
+	return iot.Downloads{}, e.err
+}
+
 func (e *engine) Jobs(_ context.Context, q iot.JobQuery, page iot.Page) ([]*iot.Job, string, error) {
 	e.asked, e.page = q, page
 	return e.jobs, e.next, e.err

@@ -29,10 +29,7 @@ type jobTemplateReference struct {
 }
 
 func (s *Server) createJobTemplate(ctx context.Context, in *createJobTemplateRequest) (*jobTemplateReference, error) {
-	if err := refuse(asked{"documentSource", "document sources", in.DocumentSource != nil}); err != nil {
-		return nil, err
-	}
-	if in.JobArn == nil && in.Document == nil {
+	if in.JobArn == nil && in.Document == nil && in.DocumentSource == nil {
 		return nil, iot.Errorf(iot.InvalidRequest, "One of jobArn, document and documentSource is required")
 	}
 	if err := iot.CheckNewTags(newTags(in.Tags)); err != nil {
@@ -42,8 +39,13 @@ func (s *Server) createJobTemplate(ctx context.Context, in *createJobTemplateReq
 	if err != nil {
 		return nil, err
 	}
+	document, err := s.document(ctx, in.Document, in.DocumentSource)
+	if err != nil {
+		return nil, err
+	}
 	t, err := s.jobs.CreateTemplate(ctx, iot.NewTemplate{
-		TemplateID: in.JobTemplateID, JobARN: value(in.JobArn), Document: value(in.Document), Description: value(in.Description),
+		TemplateID: in.JobTemplateID, JobARN: value(in.JobArn), Description: value(in.Description),
+		Document: document, DocumentSource: value(in.DocumentSource),
 		Config: config, Windows: windows(in.MaintenanceWindows), PackageVersions: in.DestinationPackageVersions,
 		Tags: newTags(in.Tags), Actor: actor(ctx),
 	})
@@ -67,6 +69,7 @@ type describeJobTemplateResponse struct {
 	JobTemplateArn             string              `json:"jobTemplateArn"`
 	JobTemplateID              string              `json:"jobTemplateId"`
 	Description                string              `json:"description,omitempty"`
+	DocumentSource             string              `json:"documentSource,omitempty"`
 	Document                   string              `json:"document,omitempty"`
 	CreatedAt                  wire.Timestamp      `json:"createdAt"`
 	MaintenanceWindows         []maintenanceWindow `json:"maintenanceWindows,omitempty"`
@@ -80,8 +83,8 @@ func (s *Server) describeJobTemplate(ctx context.Context, in *jobTemplateRequest
 		return nil, err
 	}
 	return &describeJobTemplateResponse{
-		JobTemplateArn: s.templateARN(t), JobTemplateID: t.TemplateID, Description: t.Description, Document: t.Document,
-		CreatedAt: timestamp(t.CreatedAt), MaintenanceWindows: newWindows(t.Windows), DestinationPackageVersions: t.PackageVersions,
+		JobTemplateArn: s.templateARN(t), JobTemplateID: t.TemplateID, Description: t.Description, DocumentSource: t.DocumentSource,
+		Document: t.Document, CreatedAt: timestamp(t.CreatedAt), MaintenanceWindows: newWindows(t.Windows), DestinationPackageVersions: t.PackageVersions,
 		jobConfigs: newJobConfigs(t.Config),
 	}, nil
 }

@@ -17,12 +17,15 @@ func BenchmarkMQTT(b *testing.B) {
 		Job: 1, JobID: "firmware-2026-11", Thing: "pump-0001", Number: 1, Status: iot.InProgress, Version: 2,
 		QueuedAt: start * 1000, StartedAt: start * 1000, UpdatedAt: start * 1000,
 	}
-	document := `{"operation":"install","files":[{"fileName":"firmware.bin","url":"https://example.com/firmware.bin"}]}`
+	document, err := iot.ParseDocument(`{"operation":"install","files":[{"fileName":"firmware.bin","url":"https://example.com/firmware.bin"}]}`, iot.ObjectStore{})
+	if err != nil {
+		b.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, topic, payload string
 		answer               iot.Answer
 	}{
-		{"start-next", "$aws/things/pump-0001/jobs/start-next", `{"clientToken":"0123456789"}`, iot.Answer{Execution: &x, Document: document}},
+		{"start-next", "$aws/things/pump-0001/jobs/start-next", `{"clientToken":"0123456789"}`, iot.Answer{Execution: &x, Document: document.For(&x, nil)}},
 		{"update", "$aws/things/pump-0001/jobs/firmware-2026-11/update",
 			`{"status":"IN_PROGRESS","statusDetails":{"progress":"50","step":"download"},"expectedVersion":"2","clientToken":"0123456789"}`, iot.Answer{}},
 		{"get", "$aws/things/pump-0001/jobs/get", ``, iot.Answer{Queued: []iot.Execution{x, x, x}}},

@@ -11,9 +11,10 @@ import (
 // The functions below append JSON to b. Members stand in the order of the specification's
 // examples, times are whole seconds (spec §0, §11.4).
 
-// appendAccepted appends the answer to a request. token is the JSON text of the clientToken,
+// appendAccepted appends the answer to a request, with its document, if any, as the device is
+// to get it. token is the JSON text of the clientToken,
 // or empty.
-func appendAccepted(b []byte, op iot.Op, a *iot.Answer, now iot.Time, token string) []byte {
+func appendAccepted(b []byte, op iot.Op, a *iot.Answer, document string, now iot.Time, token string) []byte {
 	switch op {
 	case iot.OpGetPending:
 		b = appendSummaries(append(b, `{"inProgressJobs":`...), a.InProgress)
@@ -22,7 +23,7 @@ func appendAccepted(b []byte, op iot.Op, a *iot.Answer, now iot.Time, token stri
 	case iot.OpStartNext, iot.OpDescribe:
 		b = append(b, '{')
 		if a.Execution != nil {
-			b = appendExecution(append(b, `"execution":`...), a.Execution, a.Document, now)
+			b = appendExecution(append(b, `"execution":`...), a.Execution, document, now)
 			b = append(b, ',')
 		}
 	default:
@@ -32,7 +33,7 @@ func appendAccepted(b []byte, op iot.Op, a *iot.Answer, now iot.Time, token stri
 	b = appendToken(b, token)
 	if op == iot.OpUpdate {
 		b = appendState(b, a.State)
-		b = appendDocument(b, a.Document)
+		b = appendDocument(b, document)
 	}
 	return append(b, '}')
 }

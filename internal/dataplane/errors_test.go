@@ -15,7 +15,8 @@ import (
 // submit is an Engine made of a function that replies before it returns.
 type submit func(*iot.Request, func(*iot.Answer, error))
 
-func (s submit) Submit(r *iot.Request, reply func(*iot.Answer, error)) { s(r, reply) }
+func (s submit) Queue(r *iot.Request, reply func(*iot.Answer, error)) { s(r, reply) }
+func (submit) Flush()                                                 {}
 
 func (s submit) Do(_ context.Context, r *iot.Request) (answer *iot.Answer, err error) {
 	s(r, func(a *iot.Answer, e error) { answer, err = a, e })

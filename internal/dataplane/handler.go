@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -14,11 +15,30 @@ import (
 
 // Engine carries out requests.
 type Engine interface {
-	// Submit joins r to the current batch. It calls reply exactly once and may block while
-	// too much is waiting.
-	Submit(r *iot.Request, reply func(*iot.Answer, error))
-	// Do is Submit for callers that wait.
+	// Queue joins r to the next batch, which need not begin before Flush. It calls reply
+	// exactly once and may block while too much is waiting.
+	Queue(r *iot.Request, reply func(*iot.Answer, error))
+	// Flush begins a batch of what has been queued.
+	Flush()
+	// Do carries out r for callers that wait.
 	Do(ctx context.Context, r *iot.Request) (*iot.Answer, error)
+}
+
+// Signer makes the presigned URLs that documents ask for.
+type Signer interface {
+	// Presign returns a fresh URL. It may have to fetch credentials, and gives up after a few
+	// seconds.
+	Presign(iot.ObjectURL) (string, error)
+}
+
+// render returns a document as the device is to get it, with fresh URLs.
+func render(d iot.Delivery, s Signer) (string, error) {
+	return d.Render(func(o iot.ObjectURL) (string, error) {
+		if s == nil {
+			return "", errors.New("there is no S3 store")
+		}
+		return s.Presign(o)
+	})
 }
 
 // Client is the connection, or the session of a client that has gone, from which a message
@@ -33,9 +53,11 @@ type Client interface {
 	Deliver(topic string, payload []byte, qos byte)
 }
 
-// Config is what a Handler needs. Engine is required.
+// Config is what a Handler needs. Engine is required, and Signer if there are documents with
+// placeholders.
 type Config struct {
 	Engine      Engine
+	Signer      Signer
 	Provisioner Provisioner // nil: the topics of provisioning are not there
 	// Problems remembers what clients do in vain; nil: nobody does. Heard reports whether somebody
 	// subscribes to a topic; nil: that is not looked at.
@@ -57,6 +79,7 @@ type Config struct {
 // be called from many goroutines.
 type Handler struct {
 	engine  Engine
+	signer  Signer
 	clock   func() time.Time
 	log     *slog.Logger
 	metrics requestMetrics
@@ -72,7 +95,7 @@ type Handler struct {
 
 // New returns a Handler for cfg.
 func New(cfg Config) *Handler {
-	h := &Handler{engine: cfg.Engine, clock: cfg.Now, log: cfg.Logger, metrics: newRequestMetrics(cfg.Metrics), permit: cfg.Permit}
+	h := &Handler{engine: cfg.Engine, signer: cfg.Signer, clock: cfg.Now, log: cfg.Logger, metrics: newRequestMetrics(cfg.Metrics), permit: cfg.Permit}
 	if h.clock == nil {
 		h.clock = time.Now
 	}

@@ -129,7 +129,7 @@ func (h *Handler) newHTTPS() *wire.Service {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.https.ServeHTTP(w, r) }
 
 func (h *Handler) getPending(ctx context.Context, in *getPendingRequest) (*getPendingResponse, error) {
-	a, err := h.do(ctx, &iot.Request{Op: iot.OpGetPending, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace})
+	a, _, err := h.do(ctx, &iot.Request{Op: iot.OpGetPending, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace})
 	if err != nil {
 		return nil, err
 	}
@@ -140,28 +140,28 @@ func (h *Handler) startNext(ctx context.Context, in *startNextRequest) (*executi
 	if err := checkOptional(in.StepTimeout, iot.CheckStepTimeout); err != nil {
 		return nil, err
 	}
-	a, err := h.do(ctx, &iot.Request{
+	a, document, err := h.do(ctx, &iot.Request{
 		Op: iot.OpStartNext, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace,
 		Details: in.Details, StepTimeout: in.StepTimeout, WantDocument: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return h.newExecutionResponse(a), nil
+	return h.newExecutionResponse(a, document), nil
 }
 
 func (h *Handler) describe(ctx context.Context, in *describeRequest) (*executionResponse, error) {
 	if err := checkOptional(in.Number, checkNumber); err != nil {
 		return nil, err
 	}
-	a, err := h.do(ctx, &iot.Request{
+	a, document, err := h.do(ctx, &iot.Request{
 		Op: iot.OpDescribe, Thing: iot.ThingName(in.ThingName), Namespace: in.Namespace, JobID: iot.JobID(in.JobID),
 		Number: value(in.Number), WantDocument: in.WantDocument == nil || *in.WantDocument,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return h.newExecutionResponse(a), nil
+	return h.newExecutionResponse(a, document), nil
 }
 
 func (h *Handler) update(ctx context.Context, in *updateRequest) (*updateResponse, error) {
@@ -179,32 +179,37 @@ func (h *Handler) update(ctx context.Context, in *updateRequest) (*updateRespons
 	if err := checkOptional(in.StepTimeout, iot.CheckStepTimeout); err != nil {
 		return nil, err
 	}
-	a, err := h.do(ctx, r)
+	a, document, err := h.do(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return &updateResponse{State: newExecutionState(a.State), Document: a.Document}, nil
+	return &updateResponse{State: newExecutionState(a.State), Document: document}, nil
 }
 
-// do hands r to the engine in the caller's name.
-func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, error) {
+// do hands r to the engine in the caller's name, and returns the document of the answer as
+// the device is to get it.
+func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, string, error) {
 	r.Actor = "thing:" + string(r.Thing)
 	if id, ok := auth.IdentityFrom(ctx); ok {
 		r.Actor = id.Principal.Actor()
 	}
 	if h.permit != nil {
 		if err := h.permit(ctx, opNames[r.Op], r.Thing); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 	if err := h.admit(r.Op); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	a, err := h.engine.Do(ctx, r)
+	document := ""
+	if err == nil {
+		document, err = render(a.Document, h.signer)
+	}
 	if err != nil {
 		h.logFailure(r, err)
 	}
-	return a, err
+	return a, document, err
 }
 
 // exception renders err (spec §12.3).
@@ -225,7 +230,7 @@ func exception(s *wire.Service, err error) *wire.Error {
 	return x
 }
 
-func (h *Handler) newExecutionResponse(a *iot.Answer) *executionResponse {
+func (h *Handler) newExecutionResponse(a *iot.Answer, document string) *executionResponse {
 	e := a.Execution
 	if e == nil {
 		return &executionResponse{}
@@ -233,7 +238,7 @@ func (h *Handler) newExecutionResponse(a *iot.Answer) *executionResponse {
 	out := &execution{
 		JobID: e.JobID, Thing: e.Thing, Status: e.Status.String(), Details: e.Details,
 		QueuedAt: e.QueuedAt.Seconds(), StartedAt: e.StartedAt.Seconds(), UpdatedAt: e.UpdatedAt.Seconds(),
-		Version: e.Version, Number: e.Number, Document: a.Document,
+		Version: e.Version, Number: e.Number, Document: document,
 	}
 	if seconds, ok := e.Remaining(h.now()); ok {
 		out.Remaining = &seconds

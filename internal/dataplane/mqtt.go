@@ -71,9 +71,13 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 		q.reply(nil, err)
 		return Taken
 	}
-	h.engine.Submit(&q.Request, q.reply)
+	h.engine.Queue(&q.Request, q.reply)
 	return Taken
 }
+
+// Flush follows the messages that came together, so that their requests share a batch. It
+// must be called soon after HandlePublish has returned Taken.
+func (h *Handler) Flush() { h.engine.Flush() }
 
 // question is a request and what is needed to answer it.
 type question struct {
@@ -86,6 +90,10 @@ type question struct {
 }
 
 func (q *question) reply(a *iot.Answer, err error) {
+	document := ""
+	if err == nil {
+		document, err = render(a.Document, q.h.signer)
+	}
 	q.h.metrics.countMQTT(q.Op, err)
 	now := q.h.now()
 	if err != nil {
@@ -97,8 +105,8 @@ func (q *question) reply(a *iot.Answer, err error) {
 		q.client.Deliver(q.topic+rejected, payload, q.qos)
 		return
 	}
-	size := 256 + len(a.Document) + 160*(len(a.InProgress)+len(a.Queued))
-	payload := appendAccepted(make([]byte, 0, size), q.Op, a, now, q.token)
+	size := 256 + len(document) + 160*(len(a.InProgress)+len(a.Queued))
+	payload := appendAccepted(make([]byte, 0, size), q.Op, a, document, now, q.token)
 	q.client.Deliver(q.topic+accepted, payload, q.qos)
 }
 

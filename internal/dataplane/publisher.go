@@ -21,8 +21,8 @@ type Broker interface {
 
 // Documents finds job documents.
 type Documents interface {
-	// Document returns the document of the job with that internal id.
-	Document(jobID int64) (string, error)
+	// Document returns the document of the job of x for the device of x.
+	Document(x *iot.Execution) (iot.Delivery, error)
 }
 
 // EventConfigurations finds out which events are on.
@@ -30,11 +30,13 @@ type EventConfigurations interface {
 	EventConfigurations(ctx context.Context) (iot.EventConfigurations, error)
 }
 
-// PublisherConfig is what a Publisher needs. The interfaces and Realm are required.
+// PublisherConfig is what a Publisher needs. The interfaces and Realm are required, Signer if
+// there are documents with placeholders.
 type PublisherConfig struct {
 	Broker    Broker
 	Documents Documents
 	Events    EventConfigurations
+	Signer    Signer
 	Realm     iot.Realm             // of the ARNs and the accountId in events
 	Now       func() time.Time      // default time.Now
 	Logger    *slog.Logger          // nil: none
@@ -47,6 +49,7 @@ type Publisher struct {
 	broker    Broker
 	documents Documents
 	events    EventConfigurations
+	signer    Signer
 	realm     iot.Realm
 	clock     func() time.Time
 	log       *slog.Logger
@@ -64,6 +67,7 @@ func NewPublisher(cfg PublisherConfig) *Publisher {
 		broker:    cfg.Broker,
 		documents: cfg.Documents,
 		events:    cfg.Events,
+		signer:    cfg.Signer,
 		realm:     cfg.Realm,
 		clock:     cfg.Now,
 		log:       cfg.Logger,
@@ -115,8 +119,11 @@ func (p *Publisher) publishNext(r *iot.Record) {
 	var document string
 	if len(r.Queue) > 0 {
 		next = &r.Queue[0]
-		var err error
-		if document, err = p.documents.Document(next.Job); err != nil {
+		delivery, err := p.documents.Document(next)
+		if err == nil {
+			document, err = render(delivery, p.signer)
+		}
+		if err != nil {
 			// A notice without its document would be worse than none. Most likely the job has
 			// been deleted meanwhile, and the notice of that is on its way.
 			p.log.Warn("notify-next left out: no document", "thing", next.Thing, "job", next.JobID, "err", err)

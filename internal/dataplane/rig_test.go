@@ -40,6 +40,10 @@ type rig struct {
 	enabled map[iot.EventType]bool
 	loads   int // of the event configuration
 
+	presigned *iot.PresignedURLConfig // of every job
+	urls      int                     // presigned so far
+	unsigned  error                   // why none can be presigned
+
 	filters map[string]bool // subscribed to
 	sent    []sent
 }
@@ -61,12 +65,12 @@ func newRig(t testing.TB) *rig {
 		enabled: map[iot.EventType]bool{}, filters: map[string]bool{"#": true}, metrics: prometheus.NewRegistry(),
 	}
 	clock := func() time.Time { return r.at.Std() }
-	r.h = New(Config{Engine: r, Now: clock, Metrics: r.metrics})
-	r.p = NewPublisher(PublisherConfig{Broker: r, Documents: r, Events: r, Realm: realm, Now: clock, Metrics: r.metrics})
+	r.h = New(Config{Engine: r, Signer: r, Now: clock, Metrics: r.metrics})
+	r.p = NewPublisher(PublisherConfig{Broker: r, Documents: r, Events: r, Signer: r, Realm: realm, Now: clock, Metrics: r.metrics})
 	return r
 }
 
-func (r *rig) Submit(q *iot.Request, reply func(*iot.Answer, error)) {
+func (r *rig) Queue(q *iot.Request, reply func(*iot.Answer, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	answer, records, err := r.carryOut(q)
@@ -74,8 +78,10 @@ func (r *rig) Submit(q *iot.Request, reply func(*iot.Answer, error)) {
 	r.p.Publish(records)
 }
 
+func (r *rig) Flush() {}
+
 func (r *rig) Do(_ context.Context, q *iot.Request) (answer *iot.Answer, err error) {
-	r.Submit(q, func(a *iot.Answer, e error) { answer, err = a, e })
+	r.Queue(q, func(a *iot.Answer, e error) { answer, err = a, e })
 	return answer, err
 }
 
@@ -98,7 +104,7 @@ func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
 	case iot.OpStartNext:
 		next, change := queue.StartNext(r.at, q, r.timeout)
 		if a.Execution = next; next != nil {
-			a.Document = r.docs[next.Job]
+			a.Document = r.deliver(next)
 		}
 		return a, r.records(change), nil
 	case iot.OpDescribe:
@@ -119,7 +125,7 @@ func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
 			copied := *x
 			a.Execution = &copied
 			if q.WantDocument {
-				a.Document = r.docs[x.Job]
+				a.Document = r.deliver(x)
 			}
 		}
 		return a, nil, nil
@@ -138,7 +144,7 @@ func (r *rig) carryOut(q *iot.Request) (*iot.Answer, []iot.Record, error) {
 			a.State = change.Execution.State()
 		}
 		if q.WantDocument {
-			a.Document = r.docs[change.Execution.Job]
+			a.Document = r.deliver(&change.Execution)
 		}
 		return a, r.records(change), nil
 	}
@@ -218,12 +224,29 @@ func (r *rig) send(s sent) {
 	r.sent = append(r.sent, s)
 }
 
-func (r *rig) Document(job int64) (string, error) {
-	doc, ok := r.docs[job]
-	if !ok {
-		return "", iot.Errorf(iot.NotFound, "no job %d", job)
+func (r *rig) Document(x *iot.Execution) (iot.Delivery, error) {
+	if _, ok := r.docs[x.Job]; !ok {
+		return iot.Delivery{}, iot.Errorf(iot.NotFound, "no job %d", x.Job)
 	}
-	return doc, nil
+	return r.deliver(x), nil
+}
+
+// deliver returns the document of an execution's job.
+func (r *rig) deliver(x *iot.Execution) iot.Delivery {
+	doc, err := iot.ParseDocument(r.docs[x.Job], iot.ObjectStore{AnyHost: true})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return doc.For(x, r.presigned)
+}
+
+// Presign implements Signer: every URL is another one.
+func (r *rig) Presign(o iot.ObjectURL) (string, error) {
+	if r.unsigned != nil {
+		return "", r.unsigned
+	}
+	r.urls++
+	return fmt.Sprintf("https://%s/%s?n=%d&thing=%s&job=%s&role=%s&s=%v", o.Bucket, o.Key, r.urls, o.Thing, o.Job, o.RoleARN, o.Expires), nil
 }
 
 func (r *rig) EventConfigurations(context.Context) (iot.EventConfigurations, error) {

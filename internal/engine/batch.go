@@ -38,19 +38,30 @@ func newInbox(batch, size int) *inbox {
 	return b
 }
 
-// put adds a request, waiting for room. It reports false once the inbox is closed.
-func (b *inbox) put(a *ask) bool {
+// put adds a request, waiting for room. If more are to come at once, the next batch need
+// not begin before ring. It reports false once the inbox is closed.
+func (b *inbox) put(a *ask, more bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.waiting) >= b.size && !b.closed {
+		b.arrived.Signal()
 		b.room.Wait()
 	}
 	if b.closed {
 		return false
 	}
 	b.waiting = append(b.waiting, a)
-	b.arrived.Signal()
+	if !more {
+		b.arrived.Signal()
+	}
 	return true
+}
+
+// ring begins the next batch.
+func (b *inbox) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.arrived.Signal()
 }
 
 // take waits for requests and returns the next batch in order of arrival; nil once the
@@ -91,11 +102,24 @@ var errStopping = iot.Errorf(iot.Unavailable, "The server is shutting down")
 // that does not exist; InvalidStateTransition and VersionMismatch with the execution's
 // state; TerminalState; Unavailable when the server stops; Internal.
 func (e *Engine) Submit(r *iot.Request, reply func(*iot.Answer, error)) {
+	e.submit(r, reply, false)
+}
+
+// Queue is Submit for requests that come together: the batch that they join need not
+// begin before Flush, which must follow soon.
+func (e *Engine) Queue(r *iot.Request, reply func(*iot.Answer, error)) {
+	e.submit(r, reply, true)
+}
+
+// Flush begins a batch of what has been queued.
+func (e *Engine) Flush() { e.inbox.ring() }
+
+func (e *Engine) submit(r *iot.Request, reply func(*iot.Answer, error), more bool) {
 	if err := r.Check(); err != nil {
 		reply(nil, err)
 		return
 	}
-	if !e.inbox.put(&ask{Request: r, reply: reply}) {
+	if !e.inbox.put(&ask{Request: r, reply: reply}, more) {
 		reply(nil, errStopping)
 	}
 }
@@ -272,11 +296,10 @@ func (e *Engine) withDocument(w *work, answer *iot.Answer, x *iot.Execution, wan
 	if x == nil || !want {
 		return answer, nil
 	}
-	doc, err := e.documents.get(w.tx, x.Job)
-	if err != nil {
+	var err error
+	if answer.Document, err = e.documents.delivery(w.tx, x); err != nil {
 		return nil, fmt.Errorf("load the document of job %s: %w", x.JobID, err)
 	}
-	answer.Document = doc
 	return answer, nil
 }
 

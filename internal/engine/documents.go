@@ -2,16 +2,28 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 
+	"drover/internal/iot"
 	"drover/internal/store"
 )
 
 // documents keeps the documents of the jobs that devices ask about. A job's document
-// never changes and internal ids are never used again, so that an entry is right for ever.
+// never changes and internal ids are never used again, so that an entry is right until
+// UpdateJob changes what the presigned URLs of the document need.
 type documents struct {
-	mu    sync.Mutex
-	byJob map[int64]string
+	objects iot.ObjectStore
+
+	mu      sync.Mutex
+	byJob   map[int64]document
+	dropped int // how often an entry was dropped
+}
+
+// document is what the devices of a job are sent.
+type document struct {
+	*iot.Document
+	presigned *iot.PresignedURLConfig // of the job, if the document has placeholders
 }
 
 // maxDocuments bounds the memory: 256 documents of at most 32 KiB. Beyond it the lot is
@@ -19,39 +31,74 @@ type documents struct {
 // server rolls out so many jobs at a time.
 const maxDocuments = 256
 
-// cached returns the document of a job if it is at hand.
-func (d *documents) cached(job int64) (string, bool) {
+// cached returns the document of a job if it is at hand, and how many were dropped until now.
+func (d *documents) cached(job int64) (doc document, ok bool, dropped int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	doc, ok := d.byJob[job]
-	return doc, ok
+	doc, ok = d.byJob[job]
+	return doc, ok, d.dropped
 }
 
-func (d *documents) get(tx store.JobReader, job int64) (string, error) {
-	if doc, ok := d.cached(job); ok {
+func (d *documents) get(tx store.JobReader, job int64) (document, error) {
+	doc, ok, dropped := d.cached(job)
+	if ok {
 		return doc, nil
 	}
-	doc, err := tx.JobDocument(job)
+	text, err := tx.JobDocument(job)
 	if err != nil {
-		return "", err
+		return document{}, err
+	}
+	if doc.Document, err = iot.LoadDocument(text, d.objects); err != nil {
+		// Not the device's mistake: the text is kept from it, and logged.
+		return document{}, errors.New(err.Error())
+	}
+	if doc.Presigned() {
+		jobs, err := tx.JobsByID([]int64{job})
+		if err != nil {
+			return document{}, err
+		}
+		if jobs[job] == nil {
+			return document{}, store.ErrNotFound
+		}
+		doc.presigned = jobs[job].Config.Presigned
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.dropped != dropped { // what was read may be what was dropped
+		return doc, nil
+	}
 	if d.byJob == nil || len(d.byJob) >= maxDocuments {
-		d.byJob = make(map[int64]string)
+		d.byJob = make(map[int64]document)
 	}
 	d.byJob[job] = doc
 	return doc, nil
 }
 
-// Document returns the document of the job with that internal id, for notices.
-func (e *Engine) Document(job int64) (doc string, err error) {
-	if doc, ok := e.documents.cached(job); ok {
-		return doc, nil
+// drop forgets the document of a job whose configuration has changed.
+func (d *documents) drop(job int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.byJob, job)
+	d.dropped++
+}
+
+// delivery returns the document of the job of x for the device of x.
+func (d *documents) delivery(tx store.JobReader, x *iot.Execution) (iot.Delivery, error) {
+	doc, err := d.get(tx, x.Job)
+	if err != nil {
+		return iot.Delivery{}, err
+	}
+	return doc.For(x, doc.presigned), nil
+}
+
+// Document returns the document of the job of x for the device of x, for notices.
+func (e *Engine) Document(x *iot.Execution) (out iot.Delivery, err error) {
+	if doc, ok, _ := e.documents.cached(x.Job); ok {
+		return doc.For(x, doc.presigned), nil
 	}
 	err = e.view(context.Background(), func(tx store.Reader) error {
-		doc, err = e.documents.get(tx, job)
+		out, err = e.documents.delivery(tx, x)
 		return err
 	})
-	return doc, err
+	return out, err
 }

@@ -22,6 +22,10 @@ type Config struct {
 	// Publish hands records on to whoever is connected, in the order of the commits. It is
 	// called from one goroutine at a time.
 	Publish func([]iot.Record)
+	// Settled returns a channel that is closed when all that has been published so far is
+	// safe with those who are to have it; only then is it noted as published, and not
+	// published again after a crash. Default: at once.
+	Settled func() <-chan struct{}
 	Now     func() time.Time // default time.Now
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -32,6 +36,9 @@ type Config struct {
 	// Poll is how often the loops look for due work that nobody woke them for; default 1 s.
 	Poll   time.Duration
 	Limits Limits
+	// Objects says which objects the placeholders of documents can name; none with
+	// the zero value.
+	Objects iot.ObjectStore
 	// Retention is how long jobs are kept after they have ended, with all their executions;
 	// default 730 days (spec §15.1).
 	Retention time.Duration
@@ -51,6 +58,7 @@ type Engine struct {
 	clock   func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	settled func() <-chan struct{}
 
 	chunk     int
 	poll      time.Duration
@@ -74,6 +82,11 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Publish == nil {
 		cfg.Publish = func([]iot.Record) {}
 	}
+	if cfg.Settled == nil {
+		closed := make(chan struct{})
+		close(closed)
+		cfg.Settled = func() <-chan struct{} { return closed }
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -81,18 +94,20 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		store:   cfg.Store,
-		realm:   cfg.Realm,
-		clock:   cfg.Now,
-		log:     cfg.Logger,
-		metrics: newMetrics(cfg.Metrics),
-		chunk:   cmp.Or(cfg.ChunkSize, 2000),
-		poll:    cmp.Or(cfg.Poll, time.Second),
-		wake:    make(chan struct{}, 1),
-		timers:  make(chan struct{}, 1),
-		retain:  cmp.Or(cfg.Retention, 730*24*time.Hour),
-		limits:  cfg.Limits,
-		inbox:   newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
+		store:     cfg.Store,
+		realm:     cfg.Realm,
+		clock:     cfg.Now,
+		log:       cfg.Logger,
+		metrics:   newMetrics(cfg.Metrics),
+		settled:   cfg.Settled,
+		chunk:     cmp.Or(cfg.ChunkSize, 2000),
+		poll:      cmp.Or(cfg.Poll, time.Second),
+		wake:      make(chan struct{}, 1),
+		timers:    make(chan struct{}, 1),
+		retain:    cmp.Or(cfg.Retention, 730*24*time.Hour),
+		limits:    cfg.Limits,
+		documents: documents{objects: cfg.Objects},
+		inbox:     newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
 	}
 	e.publisher = newPublisher(e, cfg.Publish)
 	e.store.OnCommit(e.publisher.committed)

@@ -79,7 +79,11 @@ func (e *Engine) configure(w *work, j *iot.Job, in iot.NewJob) error {
 	if err := e.applyTemplate(w.tx, &in); err != nil {
 		return err
 	}
-	if err := iot.CheckDocument(in.Document); err != nil {
+	doc, err := iot.ParseDocument(in.Document, e.documents.objects)
+	if err != nil {
+		return err
+	}
+	if err := doc.CheckPresigned(in.Config.Presigned); err != nil {
 		return err
 	}
 	if err := in.Config.Check(); err != nil {
@@ -87,6 +91,7 @@ func (e *Engine) configure(w *work, j *iot.Job, in iot.NewJob) error {
 	}
 	j.Selection = cmp.Or(in.Selection, iot.Snapshot)
 	j.Description, j.Document, j.Config, j.PackageVersions = in.Description, in.Document, in.Config, in.PackageVersions
+	j.DocumentSource = in.DocumentSource
 	j.TemplateARN, j.Parameters = in.TemplateARN, in.Parameters
 	if in.Schedule == nil {
 		return nil
@@ -195,7 +200,7 @@ func (e *Engine) JobDocument(ctx context.Context, id iot.JobID) (doc string, err
 		if err != nil {
 			return err
 		}
-		doc, err = e.documents.get(tx, j.ID)
+		doc, err = tx.JobDocument(j.ID)
 		return err
 	})
 	return doc, err
@@ -274,7 +279,7 @@ func (e *Engine) UpdateJob(ctx context.Context, in iot.JobUpdate) error {
 		if in.Description != nil {
 			j.Description = *in.Description
 		}
-		if err := reconfigure(j, in); err != nil {
+		if err := e.reconfigure(w.tx, j, in); err != nil {
 			return err
 		}
 		j.UpdatedAt = w.now
@@ -288,8 +293,16 @@ func (e *Engine) UpdateJob(ctx context.Context, in iot.JobUpdate) error {
 }
 
 // reconfigure replaces the parts of a job's configuration that are given (spec §10.5).
-func reconfigure(j *iot.Job, in iot.JobUpdate) error {
+func (e *Engine) reconfigure(tx store.Tx, j *iot.Job, in iot.JobUpdate) error {
 	if in.Presigned != nil {
+		tx.AfterCommit(func() { e.documents.drop(j.ID) })
+		doc, err := e.documents.get(tx, j.ID)
+		if err != nil {
+			return err
+		}
+		if err := doc.CheckPresigned(in.Presigned); err != nil {
+			return err
+		}
 		j.Config.Presigned = in.Presigned
 	}
 	if in.Rollout != nil {

@@ -340,8 +340,12 @@ func (e *Engine) deleteSome(w *work, j *iot.Job) (int, error) {
 	for i, x := range some {
 		w.remove(queues[i], x) // the counts go with the job
 	}
-	if len(some) == e.chunk {
-		return len(some), nil
+	counted, err := w.tx.DeleteDownloads(j.ID, e.chunk)
+	if err != nil {
+		return 0, err
+	}
+	if n := max(len(some), counted); n == e.chunk {
+		return n, nil
 	}
 	if err := w.tell(iot.JobDeleted, j); err != nil {
 		return 0, err

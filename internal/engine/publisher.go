@@ -21,7 +21,10 @@ type publisher struct {
 	backlog int // records in items
 	closed  bool
 
-	position, saved int64 // of the journal; only run and recover use them
+	// Of the journal; only run and recover use them.
+	position, saved int64
+	safe            int64           // what saving waits for
+	settled         <-chan struct{} // closed when everything up to safe is; nil: ask first
 }
 
 // item is what one commit has to tell: first the answers, then the records.
@@ -33,6 +36,8 @@ type item struct {
 const (
 	maxBacklog = 50_000 // records that may wait before writers do
 	savePeriod = time.Second
+	// settlePatience is less than a server has for stopping.
+	settlePatience = 5 * time.Second
 )
 
 func newPublisher(e *Engine, publish func([]iot.Record)) *publisher {
@@ -109,7 +114,7 @@ func (p *publisher) run() error {
 		p.deliver(items)
 		if time.Since(last) >= savePeriod {
 			last = time.Now()
-			if err := p.save(); err != nil {
+			if err := p.saveSettled(); err != nil {
 				// The position only spares repetition after a crash.
 				p.e.log.Warn("save the journal's position", "err", err)
 			}
@@ -156,16 +161,43 @@ func (p *publisher) handOn(records []iot.Record) {
 	p.changed.Broadcast()
 }
 
-// save stores how far the journal has been published.
+// save stores how far the journal has been published, once all of that is safe. If that
+// takes too long it is left to the next run to publish it again.
 func (p *publisher) save() error {
-	if p.position == p.saved {
+	select {
+	case <-p.e.settled():
+	case <-time.After(settlePatience):
+		p.e.log.Warn("what was published is not safe yet; it will be published again", "position", p.position)
 		return nil
 	}
-	err := p.e.store.Update(context.Background(), func(tx store.Tx) error { return tx.SetPublished(p.position) })
+	p.settled = nil
+	return p.saveUpTo(p.position)
+}
+
+// saveSettled stores how far what has been published is safe: who publishes does not
+// wait for that, but looks again at the next call.
+func (p *publisher) saveSettled() error {
+	if p.settled == nil {
+		p.safe, p.settled = p.position, p.e.settled()
+	}
+	select {
+	case <-p.settled:
+		p.settled = nil
+		return p.saveUpTo(p.safe)
+	default:
+		return nil
+	}
+}
+
+func (p *publisher) saveUpTo(position int64) error {
+	if position == p.saved {
+		return nil
+	}
+	err := p.e.store.Update(context.Background(), func(tx store.Tx) error { return tx.SetPublished(position) })
 	if err != nil {
 		return fmt.Errorf("save the journal's position: %w", err)
 	}
-	p.saved = p.position
+	p.saved = position
 	return nil
 }
 

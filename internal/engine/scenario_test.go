@@ -464,7 +464,11 @@ func (s *scene) device(name, ns string, plain []string, opts map[string]string) 
 	case a.Execution == nil:
 		return "ok: nothing"
 	}
-	return "ok: " + short(a.Execution) + " " + a.Document
+	document, err := a.Document.Render(nil) // no scenario has placeholders
+	if err != nil {
+		return err.Error()
+	}
+	return "ok: " + short(a.Execution) + " " + document
 }
 
 // configOf reads the configuration of a job from the options of a command.

@@ -18,7 +18,7 @@ const maxTemplates = 100
 // Errors: InvalidRequest; NotFound for the job; AlreadyExists; LimitExceeded.
 func (e *Engine) CreateTemplate(ctx context.Context, in iot.NewTemplate) (*iot.Template, error) {
 	t := &iot.Template{
-		TemplateID: in.TemplateID, Description: in.Description, Document: in.Document, Config: in.Config,
+		TemplateID: in.TemplateID, Description: in.Description, Document: in.Document, DocumentSource: in.DocumentSource, Config: in.Config,
 		Windows: in.Windows, PackageVersions: in.PackageVersions,
 	}
 	err := e.update(ctx, in.Actor, func(w *work) error {
@@ -27,7 +27,7 @@ func (e *Engine) CreateTemplate(ctx context.Context, in iot.NewTemplate) (*iot.T
 				return err
 			}
 		}
-		if err := iot.CheckDocument(t.Document); err != nil {
+		if _, err := iot.ParseDocument(t.Document, e.documents.objects); err != nil {
 			return err
 		}
 		if err := t.Config.Check(); err != nil {
@@ -90,6 +90,7 @@ func (e *Engine) templateOf(tx store.Reader, t *iot.Template, arn string) error 
 		if t.Document, err = tx.JobDocument(j.ID); err != nil {
 			return err
 		}
+		t.DocumentSource = j.DocumentSource
 	}
 	t.Config = t.Config.Over(j.Config)
 	if t.Windows == nil && j.Schedule != nil {

@@ -1,14 +1,17 @@
 package fleetsim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Statuses of an execution, and codes of a rejected request, that a device acts
@@ -31,20 +34,21 @@ const unanswered = 3
 // What a device says that it does and why it failed.
 var (
 	phases  = [...]string{"downloading", "verifying", "installing", "restarting"}
-	reasons = [...]string{"checksum mismatch", "not enough space", "image does not start", "battery too low"}
+	reasons = [...]string{"installation failed", "not enough space", "image does not start", "battery too low"}
 )
 
 // answer is what a device reads of an accepted or rejected response or of a
-// notify-next (spec §11.4, §11.10, §13.3). The job document is skipped.
+// notify-next (spec §11.4, §11.10, §13.3).
 type answer struct {
 	accepted    bool
 	ClientToken string `json:"clientToken"`
 	Code        string `json:"code"`
 	Message     string `json:"message"`
 	Execution   *struct {
-		JobID           string `json:"jobId"`
-		ExecutionNumber int64  `json:"executionNumber"`
-		VersionNumber   int64  `json:"versionNumber"`
+		JobID           string          `json:"jobId"`
+		ExecutionNumber int64           `json:"executionNumber"`
+		VersionNumber   int64           `json:"versionNumber"`
+		JobDocument     json.RawMessage `json:"jobDocument"`
 	} `json:"execution"`
 	ExecutionState *struct {
 		Status        string `json:"status"`
@@ -83,6 +87,11 @@ type task struct {
 	pause   time.Duration // before each report and before the end
 	result  string        // the terminal status to come
 	worked  bool          // nothing is left but to report the result
+	files   []file        // to download before anything else
+	loading *loading      // while they are downloaded
+	loaded  bool          // they have been, or failed
+	renewed int           // how often other URLs were asked for
+	reason  string        // why it fails, if it is not drawn
 }
 
 // device plays one thing. It is used by one goroutine.
@@ -109,6 +118,7 @@ func newDevice(f *Fleet, thing string, index uint64) *device {
 
 // run connects, and connects again after each loss, until ctx ends.
 func (d *device) run(ctx context.Context) {
+	defer d.stopLoading()
 	for {
 		if err := d.fleet.pace.wait(ctx); err != nil {
 			return
@@ -210,10 +220,11 @@ func (d *device) startNext(ctx context.Context) error {
 	switch {
 	case e == nil:
 	case d.task != nil:
-		d.task.version = e.VersionNumber
+		d.task.version, d.task.files = e.VersionNumber, files(e.JobDocument)
 	default:
 		d.fleet.working.Add(1)
 		d.task = d.plan(e.JobID, e.ExecutionNumber, e.VersionNumber)
+		d.task.files = files(e.JobDocument)
 	}
 	return nil
 }
@@ -235,7 +246,11 @@ func (d *device) plan(job string, number, version int64) *task {
 
 // work goes on with the task in hand until it has ended.
 func (d *device) work(ctx context.Context) error {
-	for t := d.task; d.task == t; {
+	t := d.task
+	if err := d.download(ctx); err != nil {
+		return err
+	}
+	for d.task == t {
 		if !t.worked {
 			if err := d.listen(ctx, t.pause); err != nil {
 				return err
@@ -257,7 +272,7 @@ func (d *device) work(ctx context.Context) error {
 				final = details{
 					Progress: fmt.Sprintf("%d%%", 100*t.steps/(t.steps+1)),
 					Step:     phases[t.steps%len(phases)],
-					Reason:   reasons[d.rand.IntN(len(reasons))],
+					Reason:   cmp.Or(t.reason, reasons[d.rand.IntN(len(reasons))]),
 				}
 			}
 			err = d.report(ctx, t.result, final)
@@ -267,6 +282,80 @@ func (d *device) work(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// whileLoading is how often a device that downloads looks whether it is through; all the
+// while it takes what comes over its connection.
+const whileLoading = 20 * time.Millisecond
+
+// renewals is how often a device asks for URLs in place of some that have expired.
+const renewals = 3
+
+// download fetches the files of the task. It goes on over a lost connection, and ends when
+// the task does. Where a URL is refused, the document is asked for once more: it may have
+// expired. A task whose files cannot be had, or are others, fails.
+func (d *device) download(ctx context.Context) error {
+	t := d.task
+	if t.loaded || len(t.files) == 0 {
+		return nil
+	}
+	if t.loading == nil {
+		t.loading = d.fleet.downloads.start(ctx, t.files)
+		if err := d.report(ctx, statusInProgress, details{Progress: "0%", Step: phases[0]}); err != nil {
+			return err
+		}
+	}
+	for d.task == t {
+		select {
+		case <-t.loading.done:
+			err := t.loading.err
+			t.loading = nil
+			if errors.Is(err, errNoFile) && t.renewed < renewals {
+				t.renewed++
+				if err := d.startNext(ctx); err != nil {
+					return err
+				}
+				if d.task != t {
+					return nil
+				}
+				return d.download(ctx)
+			}
+			if err != nil {
+				t.result, t.reason, t.steps = statusFailed, reasonOf(err), 0
+			}
+			t.loaded = true
+			return nil
+		default:
+		}
+		if err := d.listen(ctx, whileLoading); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reasonOf makes an error fit for statusDetails (spec §1.4), without the URL, which is a
+// secret as long as it can be used.
+func reasonOf(err error) string {
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		err = failed.Err
+	}
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, err.Error())
+	if r := []rune(text); len(r) > 200 {
+		text = string(r[:200])
+	}
+	return cmp.Or(text, "download failed")
+}
+
+func (d *device) stopLoading() {
+	if d.task != nil && d.task.loading != nil {
+		d.task.loading.stop()
+	}
 }
 
 // report sends an update of the task until the server takes it or says that the
@@ -326,6 +415,7 @@ func terminal(status string) bool { return status != statusInProgress && status 
 // finished puts the task aside; status is what its execution ended as, empty if
 // unknown.
 func (d *device) finished(status string) {
+	d.stopLoading()
 	d.task = nil
 	d.fleet.ended(status)
 }

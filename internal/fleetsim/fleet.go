@@ -18,8 +18,8 @@ import (
 
 // Config says which fleet to play. Endpoint and Things are required.
 type Config struct {
-	Endpoint string      // mqtt://host[:1883] or mqtts://host[:8883]; on port 443, TLS asks for MQTT by ALPN (spec §11.12)
-	TLS      *tls.Config // for mqtts: roots, client certificate; nil for the system's roots and no certificate
+	Endpoint string      // mqtt://host[:1883] or mqtts://host[:8883]; on port 443, TLS asks for MQTT by ALPN (spec §11.12); or ws:// or wss:// with a path
+	TLS      *tls.Config // for mqtts and wss: roots, client certificate; nil for the system's roots and no certificate
 
 	Things          []string // thing names, each one device whose client id it is; see Names
 	ProtocolVersion int      // of MQTT: 4 (3.1.1, the default) or 5
@@ -39,7 +39,7 @@ type Config struct {
 	Logger *slog.Logger     // default: nothing is logged
 	Now    func() time.Time // clock of measured durations; default time.Now
 
-	// Dial opens a connection to the endpoint; default: TCP, and TLS for mqtts.
+	// Dial opens a connection to the endpoint; default: what Endpoint says.
 	Dial func(ctx context.Context) (net.Conn, error)
 }
 
@@ -67,6 +67,7 @@ type Fleet struct {
 	quiet                        chan struct{} // told when the last device becomes idle
 
 	startNext, update latencies
+	downloads         *downloader
 
 	mu    sync.Mutex
 	codes map[string]int64
@@ -114,12 +115,14 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Fleet{
+	f := &Fleet{
 		cfg:   cfg,
 		pace:  pacer{interval: time.Second / time.Duration(cfg.ConnectRate)},
 		quiet: make(chan struct{}, 1),
 		codes: make(map[string]int64),
-	}, nil
+	}
+	f.downloads = newDownloader(&f.cfg)
+	return f, nil
 }
 
 // dialer returns how to open a connection to an endpoint.
@@ -149,8 +152,10 @@ func dialer(endpoint string, config *tls.Config) (func(context.Context) (net.Con
 		secure := &tls.Dialer{NetDialer: plain, Config: config}
 		address := net.JoinHostPort(u.Hostname(), port)
 		return func(ctx context.Context) (net.Conn, error) { return secure.DialContext(ctx, "tcp", address) }, nil
+	case "ws", "wss":
+		return dialWebSocket(endpoint, plain, config), nil
 	default:
-		return nil, fmt.Errorf("fleetsim: endpoint %q is neither mqtt:// nor mqtts://", endpoint)
+		return nil, fmt.Errorf("fleetsim: endpoint %q is none of mqtt://, mqtts://, ws://, wss://", endpoint)
 	}
 }
 
@@ -162,6 +167,7 @@ func (f *Fleet) Run(ctx context.Context) (Summary, error) {
 	started := f.cfg.Now()
 	ctx, f.end = context.WithCancelCause(ctx)
 	defer f.end(nil)
+	defer f.downloads.client.CloseIdleConnections()
 
 	var running sync.WaitGroup
 	for i, thing := range f.cfg.Things {
@@ -179,6 +185,7 @@ func (f *Fleet) Run(ctx context.Context) (Summary, error) {
 		Duration:  f.cfg.Now().Sub(started),
 		StartNext: f.startNext.summary(),
 		Update:    f.update.summary(),
+		Downloads: f.downloads.summary(),
 	}
 	f.mu.Lock()
 	s.Codes = maps.Clone(f.codes)

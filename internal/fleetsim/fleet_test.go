@@ -3,12 +3,14 @@ package fleetsim
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -296,10 +298,12 @@ func TestEveryExecutionEndsOnce(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	certificates := httptest.NewUnstartedServer(nil)
+	depot := &depot{content: []byte("firmware")}
+	certificates := httptest.NewUnstartedServer(http.HandlerFunc(depot.serve))
 	certificates.StartTLS()
 	defer certificates.Close()
 	b := newBroker(t, &tls.Config{Certificates: certificates.TLS.Certificates})
+	b.document = map[string]any{"url": certificates.URL, "sha256": fmt.Sprintf("%x", sha256.Sum256(depot.content))}
 	b.queue("a", "j")
 	roots := x509.NewCertPool()
 	roots.AddCert(certificates.Certificate())
@@ -307,8 +311,11 @@ func TestTLS(t *testing.T) {
 	cfg.TLS = &tls.Config{RootCAs: roots}
 	cfg.Duration = 20 * time.Millisecond // so that reads time out and go on
 	cfg.Executions = 1
-	if s := play(t, cfg); s.Succeeded != 1 || s.Errors != 0 {
+	if s := play(t, cfg); s.Succeeded != 1 || s.Errors != 0 || s.Downloads.Files != 1 {
 		t.Errorf("summary:\n%s", s)
+	}
+	if cfg.TLS.NextProtos != nil {
+		t.Errorf("MQTT would offer %q", cfg.TLS.NextProtos)
 	}
 }
 
@@ -428,7 +435,7 @@ update      p50 1.23ms, p90 20ms, p99 1s, max 1m0s
 	want = `{"devices":3,"seed":7,"seconds":2,"executions":{"ended":10,"failed":1,"succeeded":8,"withdrawn":1},` +
 		`"requests":40,"rejected":2,"errors":0,"codes":{"RequestThrottled":2},` +
 		`"startNext":{"count":0,"p50Ms":0,"p90Ms":0,"p99Ms":0,"maxMs":0},` +
-		`"update":{"count":30,"p50Ms":1.234,"p90Ms":20,"p99Ms":1000,"maxMs":60000}}`
+		`"update":{"count":30,"p50Ms":1.234,"p90Ms":20,"p99Ms":1000,"maxMs":60000},"downloads":{"bytes":0,"failed":0,"files":0,"resumed":0,"seconds":0,"waited":0}}`
 	if string(text) != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}

@@ -63,6 +63,7 @@ type broker struct {
 
 	mu       sync.Mutex // also held while writing
 	fault    func(r request) fault
+	document any // of every job
 	queues   map[string][]*execution
 	all      []*execution
 	requests []request
@@ -89,6 +90,7 @@ func newBroker(t *testing.T, config *tls.Config) *broker {
 	b := &broker{
 		t:        t,
 		fault:    func(request) fault { return none },
+		document: map[string]any{"operation": "update", "size": strings.Repeat("x", 2000)},
 		queues:   make(map[string][]*execution),
 		sessions: make(map[string]*session),
 	}
@@ -297,7 +299,7 @@ func (b *broker) handle(r request) (verdict string, answer map[string]any) {
 			queue[0].status = "IN_PROGRESS"
 			queue[0].version++
 		}
-		return "/accepted", map[string]any{"execution": queue[0].wire()}
+		return "/accepted", map[string]any{"execution": b.wire(queue[0])}
 	}
 	job, _ := strings.CutSuffix(r.topic, "/update")
 	var e *execution
@@ -329,10 +331,10 @@ func (b *broker) handle(r request) (verdict string, answer map[string]any) {
 	return "/accepted", answer
 }
 
-func (e *execution) wire() map[string]any {
+func (b *broker) wire(e *execution) map[string]any {
 	return map[string]any{
 		"jobId": e.job, "status": e.status, "versionNumber": e.version, "executionNumber": 1,
-		"jobDocument": map[string]any{"operation": "update", "size": strings.Repeat("x", 2000)},
+		"jobDocument": b.document,
 	}
 }
 
@@ -344,7 +346,7 @@ func (b *broker) notify(thing string) {
 	}
 	answer := map[string]any{"timestamp": 1}
 	if queue := b.queues[thing]; len(queue) > 0 {
-		answer["execution"] = queue[0].wire()
+		answer["execution"] = b.wire(queue[0])
 	}
 	// A connection that has ended meanwhile misses it, as on a real server.
 	_ = b.publish(s, "$aws/things/"+thing+"/jobs/notify-next", answer)

@@ -36,6 +36,7 @@ type Summary struct {
 	Duration  time.Duration // of Run
 	StartNext Latency       // of start-next requests
 	Update    Latency       // of update requests
+	Downloads Downloads     // of what documents point to
 
 	// Codes counts what went wrong: the codes of rejected requests as the server
 	// wrote them, and ConnectFailed, ConnectionRefused, SubscriptionRefused,
@@ -54,6 +55,9 @@ func (s Summary) String() string {
 	fmt.Fprintf(&b, "\nrequests    %d sent, %d rejected\n", s.Requests, s.Rejected)
 	fmt.Fprintf(&b, "start-next  %s\n", s.StartNext)
 	fmt.Fprintf(&b, "update      %s", s.Update)
+	if s.Downloads != (Downloads{}) {
+		fmt.Fprintf(&b, "\ndownloads   %s", s.Downloads)
+	}
 	for _, code := range slices.Sorted(maps.Keys(s.Codes)) {
 		fmt.Fprintf(&b, "\n            %s: %d", code, s.Codes[code])
 	}
@@ -78,6 +82,7 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 		Codes      map[string]int64 `json:"codes"`
 		StartNext  Latency          `json:"startNext"`
 		Update     Latency          `json:"update"`
+		Downloads  map[string]any   `json:"downloads"`
 	}{
 		Devices: s.Devices,
 		Seed:    s.Seed,
@@ -91,5 +96,9 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 		Codes:     codes,
 		StartNext: s.StartNext,
 		Update:    s.Update,
+		Downloads: map[string]any{
+			"files": s.Downloads.Files, "failed": s.Downloads.Failed, "bytes": s.Downloads.Bytes,
+			"resumed": s.Downloads.Resumed, "waited": s.Downloads.Waited, "seconds": s.Downloads.Took.Seconds(),
+		},
 	})
 }

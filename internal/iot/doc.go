@@ -9,6 +9,8 @@
 //   - A job is a document to be carried out by its targets (things and groups).
 //     A snapshot job is for those who are members when it starts and ends; a
 //     continuous job is for everybody who joins later, too.
+//   - A document is what a job has to say to its devices. Placeholders in it are links to
+//     objects of an S3 store; each delivery to a device has fresh URLs in their place.
 //   - An execution is one run of one job on one thing. It is pending while it is
 //     QUEUED or IN_PROGRESS; every other status is terminal and never changes.
 //   - The queue of a thing is its pending executions. Everything that a device

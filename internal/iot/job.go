@@ -61,10 +61,10 @@ type Cursor struct {
 	Seq    int64           `json:"seq,omitempty"`    // of a window: the last one that was
 }
 
-// PresignedURLConfig is kept and echoed.
+// PresignedURLConfig is how the presigned URLs of a job's document are made (spec §9.3).
 type PresignedURLConfig struct {
 	RoleARN      string `json:"roleArn,omitempty"`
-	ExpiresInSec int64  `json:"expiresInSec,omitempty"`
+	ExpiresInSec int64  `json:"expiresInSec,omitempty"` // 60 to 3,600; 0: 3,600
 }
 
 // Job is a job as it is stored, without its document.
@@ -99,8 +99,9 @@ type Job struct {
 	Counts  Counts // things by the status of their latest execution of this job
 	// Executed counts things by their most recent execution that ended as SUCCEEDED, FAILED,
 	// TIMED_OUT or REJECTED, also while a retry waits. Abort criteria look at it (spec §5).
-	Executed Counts
-	Document string // only where asked for
+	Executed       Counts
+	DocumentSource string // URL that the document was read from, "" if it was given
+	Document       string // only where asked for
 }
 
 // Concurrent is isConcurrent of spec §2.5.

@@ -37,7 +37,7 @@ type Request struct {
 // Answer is what a device gets. Executions are copies.
 type Answer struct {
 	Execution  *Execution      // start-next, describe; nil: nothing pending
-	Document   string          // JSON text of the job document, if asked for
+	Document   Delivery        // of the job, if asked for
 	State      *ExecutionState // update, if asked for
 	InProgress []Execution     // get-pending
 	Queued     []Execution     // get-pending

@@ -5,6 +5,7 @@ type NewJob struct {
 	JobID           JobID
 	Targets         []string // ARNs of things and groups, at least one
 	Document        string
+	DocumentSource  string // URL that Document was read from, "" if it was given
 	Description     string
 	Selection       Selection // "" = Snapshot
 	Namespace       string

@@ -49,6 +49,7 @@ type Reader interface {
 	QueueReader
 	ExecutionReader
 	JobReader
+	DownloadReader
 	TemplateReader
 	ThingReader
 	GroupReader
@@ -59,6 +60,7 @@ type Reader interface {
 	KeyReader
 	TagReader
 	JournalReader
+	MQTTReader
 }
 
 // Tx is what a transaction can read and change.
@@ -67,6 +69,7 @@ type Tx interface {
 	QueueWriter
 	ExecutionWriter
 	JobWriter
+	DownloadWriter
 	TemplateWriter
 	ThingWriter
 	GroupWriter
@@ -77,6 +80,7 @@ type Tx interface {
 	KeyWriter
 	TagWriter
 	JournalWriter
+	MQTTWriter
 
 	// Sequence takes n numbers that have never been taken before and returns the first;
 	// later transactions get higher ones.
@@ -217,6 +221,22 @@ type JobWriter interface {
 	AddCounts(deltas []CountDelta) ([]JobCounts, error)
 	// DeleteJob forgets a job that has no executions left, with targets and document.
 	DeleteJob(job *iot.Job) error
+}
+
+// DownloadReader reads what devices have fetched.
+type DownloadReader interface {
+	// Downloads returns what has been fetched for a job, zero if nothing.
+	Downloads(job int64) (iot.Downloads, error)
+}
+
+// DownloadWriter changes what devices have fetched.
+type DownloadWriter interface {
+	// AddDownloads adds what was fetched for a job, whatever the Job of the list says. A thing
+	// may be in the list once; it is counted once, unless all it got was refused.
+	AddDownloads(job int64, list []iot.Download) error
+	// DeleteDownloads forgets what was fetched for a job, in steps: the sums, and which of its
+	// things are counted, at most limit of them. It returns how many of these.
+	DeleteDownloads(job int64, limit int) (int, error)
 }
 
 // TemplateReader reads the job templates of users.

@@ -40,6 +40,13 @@ func (op *operation) bind(in reflect.Value, r *request) *Error {
 		var given []string
 		var what string
 		switch {
+		case f.in == payload:
+			data, e := r.body()
+			if e != nil {
+				return e
+			}
+			in.FieldByIndex(f.index).SetBytes(data)
+			continue
 		case f.in == label:
 			given, what = []string{r.label(op, f.name)}, "label"
 		case f.in&query != 0:

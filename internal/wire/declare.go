@@ -42,6 +42,7 @@ const (
 	query
 	header
 	body
+	payload // the body as it is
 )
 
 // object holds the declarations of a struct.
@@ -164,6 +165,8 @@ func (c compiler) field(t reflect.Type, sf reflect.StructField) *field {
 		f.in = query
 	case "query,body":
 		f.in = query | body
+	case "payload":
+		f.in = payload
 	case "header":
 		f.in = header
 		if f.header == "" {
@@ -201,6 +204,9 @@ func (c compiler) field(t reflect.Type, sf reflect.StructField) *field {
 	}
 	scalar := v.kind <= number
 	switch {
+	case f.in == payload && v.kind != blob:
+		fail("only a blob can be the payload")
+	case f.in == payload:
 	case f.in != body && !scalar:
 		fail("only scalars can be outside of the body")
 	case f.in == label && v.pointer:

@@ -19,7 +19,8 @@
 // A request type is a struct whose exported fields carry tags:
 //
 //	json:"name"         the member's name on the wire; names are case-sensitive
-//	in:"label"          where it is: label, query, header, body (the default), or "query,body" (the query wins)
+//	in:"label"          where it is: label, query, header, body (the default), "query,body" (the query wins), or payload
+//	                    (a blob that is the whole body as it is)
 //	header:"x-name"     the header of an in:"header" member, if not the member's name
 //	query:"name"        the parameter of an in:"query" member, if not the member's name
 //	required:"true"     it must be there; labels always are, and are not empty

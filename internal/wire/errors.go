@@ -105,6 +105,22 @@ var jobsDataStatus = map[string]int{
 	"ValidationException":             400,
 }
 
+// iotDataStatus has the errors of the data plane's model.
+var iotDataStatus = map[string]int{
+	"ConflictException":                    409,
+	"ForbiddenException":                   403,
+	"GatewayTimeoutException":              504,
+	"InternalFailureException":             500,
+	"InvalidRequestException":              400,
+	"MethodNotAllowedException":            405,
+	"RequestEntityTooLargeException":       413,
+	"ResourceNotFoundException":            404,
+	"ServiceUnavailableException":          503,
+	"ThrottlingException":                  429,
+	"UnauthorizedException":                401,
+	"UnsupportedDocumentEncodingException": 415,
+}
+
 // NewError makes an error with the status that the service gives to the code: the same code may have another status in
 // another service. It panics if the service has no such error.
 func (s *Service) NewError(code, message string) *Error {

@@ -294,3 +294,19 @@ var jobsDataOperations = []Operation{
 	{Name: "StartNextPendingJobExecution", Method: "PUT", URI: "/things/{thingName}/jobs/$next"},
 	{Name: "UpdateJobExecution", Method: "POST", URI: "/things/{thingName}/jobs/{jobId}"},
 }
+
+// iotDataOperations are all operations of the data plane, as of the Go SDK's service/iotdataplane v1.38.0. A topic may
+// come with its slashes as they are: it is more than one segment then, which the model does not say.
+var iotDataOperations = []Operation{
+	{Name: "DeleteConnection", Method: "DELETE", URI: "/connections/{clientId}"},
+	{Name: "DeleteThingShadow", Method: "DELETE", URI: "/things/{thingName}/shadow"},
+	{Name: "GetConnection", Method: "GET", URI: "/connections/{clientId}"},
+	{Name: "GetRetainedMessage", Method: "GET", URI: "/retainedMessage/{topic+}"},
+	{Name: "GetThingShadow", Method: "GET", URI: "/things/{thingName}/shadow"},
+	{Name: "ListNamedShadowsForThing", Method: "GET", URI: "/api/things/shadow/ListNamedShadowsForThing/{thingName}"},
+	{Name: "ListRetainedMessages", Method: "GET", URI: "/retainedMessage"},
+	{Name: "ListSubscriptions", Method: "GET", URI: "/connections/{clientId}/subscriptions"},
+	{Name: "Publish", Method: "POST", URI: "/topics/{topic+}"},
+	{Name: "SendDirectMessage", Method: "POST", URI: "/connections/{clientId}/messages"},
+	{Name: "UpdateThingShadow", Method: "POST", URI: "/things/{thingName}/shadow"},
+}

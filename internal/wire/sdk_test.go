@@ -15,24 +15,40 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+	"github.com/aws/aws-sdk-go-v2/service/iotdataplane"
 
 	"drover/internal/wire"
 )
 
 func newClient(t *testing.T, s *wire.Service) *iot.Client {
 	t.Helper()
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
+	server := listen(t, s)
 	return iot.New(iot.Options{
 		Region: "eu-west-1", BaseEndpoint: aws.String(server.URL), Credentials: aws.AnonymousCredentials{}, RetryMaxAttempts: 1,
 		HTTPClient: server.Client(),
 	})
 }
 
-// sdkOperations are the operations of the SDK's client: its methods that take (ctx, *XInput, ...func(*Options)).
-func sdkOperations() map[string]reflect.Type {
+func newDataClient(t *testing.T, s *wire.Service) *iotdataplane.Client {
+	t.Helper()
+	server := listen(t, s)
+	return iotdataplane.New(iotdataplane.Options{
+		Region: "eu-west-1", BaseEndpoint: aws.String(server.URL), Credentials: aws.AnonymousCredentials{}, RetryMaxAttempts: 1,
+		HTTPClient: server.Client(),
+	})
+}
+
+func listen(t *testing.T, s *wire.Service) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// sdkOperations are the operations of an SDK's client: its methods that take (ctx, *XInput, ...func(*Options)).
+func sdkOperations(client any) map[string]reflect.Type {
 	ops := make(map[string]reflect.Type)
-	for m := range reflect.TypeFor[*iot.Client]().Methods() {
+	for m := range reflect.TypeOf(client).Methods() {
 		if m.Type.NumIn() == 4 && m.Type.In(2).Kind() == reflect.Pointer && m.Type.In(2).Elem().Name() == m.Name+"Input" {
 			ops[m.Name] = m.Type.In(2).Elem()
 		}
@@ -40,13 +56,17 @@ func sdkOperations() map[string]reflect.Type {
 	return ops
 }
 
-// TestOperationsAreTheSDKs sends every operation of the SDK's client: the answer must name that operation, with its method
+// TestOperationsAreTheSDKs sends every operation of the SDK's clients: the answer must name that operation, with its method
 // and URI found in our table, and the table must have no others.
 func TestOperationsAreTheSDKs(t *testing.T) {
 	t.Parallel()
-	s := wire.NewIoT(wire.Config{})
-	client := reflect.ValueOf(newClient(t, s))
-	ops := sdkOperations()
+	control, data := wire.NewIoT(wire.Config{}), wire.NewIoTData(wire.Config{})
+	operationsAreTheSDKs(t, control, newClient(t, control), 272)
+	operationsAreTheSDKs(t, data, newDataClient(t, data), 11)
+}
+
+func operationsAreTheSDKs(t *testing.T, s *wire.Service, sdk any, count int) {
+	client, ops := reflect.ValueOf(sdk), sdkOperations(sdk)
 	for name, inputType := range ops {
 		in := reflect.New(inputType)
 		fill(in.Elem(), 0)
@@ -63,7 +83,7 @@ func TestOperationsAreTheSDKs(t *testing.T) {
 			t.Errorf("%s is not the SDK's", op.Name)
 		}
 	}
-	if len(have) != len(ops) || len(have) != 272 || !slices.IsSorted(have) {
+	if len(have) != len(ops) || len(have) != count || !slices.IsSorted(have) {
 		t.Errorf("%d operations, the SDK has %d", len(have), len(ops))
 	}
 }

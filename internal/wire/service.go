@@ -61,6 +61,11 @@ func NewJobsData(cfg Config) *Service {
 	return newService("iot-jobs-data", cfg, jobsDataOperations, jobsDataStatus)
 }
 
+// NewIoTData returns the data plane, signing name "iotdata", with all of its operations and no handlers.
+func NewIoTData(cfg Config) *Service {
+	return newService("iotdata", cfg, iotDataOperations, iotDataStatus)
+}
+
 func newService(name string, cfg Config, operations []Operation, status map[string]int) *Service {
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	cfg.MaxBody = cmp.Or(cfg.MaxBody, 1<<20)

@@ -1,10 +1,12 @@
 """A job carried out by AWS's own device SDK for Python (awsiotsdk) over MQTT.
 
-The API is found by AWS's own variables, the devices' listener by DROVER_MQTT: mqtt://HOST:PORT
-without TLS, mqtts://HOST:PORT with a certificate, alpn://HOST:PORT with a certificate on the port
-where the protocol is told by ALPN. With TLS, DROVER_ROOTS is the file of the roots to trust.
-Registers a thing, creates a job, and plays its device the way AWS's samples do: subscribe to
-next-job notices, start, report, finish. Exits with 0 once the job is COMPLETED.
+The API is found by AWS's own variables, the version of MQTT by DROVER_VERSION, 4 (3.1.1) or 5, the
+devices' listener by DROVER_MQTT: mqtt://HOST:PORT without TLS, mqtts://HOST:PORT with a certificate,
+alpn://HOST:PORT with a certificate on the port where the protocol is told by ALPN. With TLS,
+DROVER_ROOTS is the file of the roots to trust. Registers a thing, creates a job, and plays its device
+the way AWS's samples do: subscribe to next-job notices, start, report, finish. Then it is offline when
+the next job comes, and hears of it at its return, from its session. Exits with 0 once the job is
+COMPLETED.
 """
 import concurrent.futures
 import json
@@ -14,7 +16,7 @@ import uuid
 from urllib.parse import urlparse
 
 import boto3
-from awscrt import io, mqtt
+from awscrt import io, mqtt, mqtt5
 from awsiot import iotjobs
 
 TIMEOUT = 20
@@ -25,7 +27,8 @@ job = name + "-job"
 arn = iot.create_thing(thingName=name)["thingArn"]
 
 address = urlparse(os.environ["DROVER_MQTT"])
-context = None
+version = int(os.environ["DROVER_VERSION"])
+tls = None
 if address.scheme != "mqtt":
     keys = iot.create_keys_and_certificate(setAsActive=True)
     iot.attach_thing_principal(thingName=name, principal=keys["certificateArn"])
@@ -40,13 +43,50 @@ if address.scheme != "mqtt":
     options.override_default_trust_store_from_path(None, os.environ["DROVER_ROOTS"])
     if address.scheme == "alpn":
         options.alpn_list = ["x-amzn-mqtt-ca"]
-    context = io.ClientTlsContext(options)
+    tls = io.ClientTlsContext(options)
 group = io.EventLoopGroup(1)
 bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
-connection = mqtt.Connection(
-    client=mqtt.Client(bootstrap, context), host_name=address.hostname, port=address.port, client_id=name, clean_session=True, keep_alive_secs=60)
-connection.connect().result(TIMEOUT)
-jobs = iotjobs.IotJobsClient(connection)
+
+
+class Device3:
+    """A device of MQTT 3.1.1 that keeps its session. received is called with every message."""
+
+    def __init__(self, received=None):
+        self.connection = mqtt.Connection(
+            client=mqtt.Client(bootstrap, tls), host_name=address.hostname, port=address.port, client_id=name, clean_session=False, keep_alive_secs=60)
+        if received:
+            self.connection.on_message(lambda topic, payload, **_: received(topic, payload))
+        self.present = self.connection.connect().result(TIMEOUT)["session_present"]
+
+    def leave(self):
+        self.connection.disconnect().result(TIMEOUT)
+
+
+class Device5:
+    """The same of MQTT 5."""
+
+    def __init__(self, received=None):
+        connected, self.stopped = concurrent.futures.Future(), concurrent.futures.Future()
+        self.connection = mqtt5.Client(mqtt5.ClientOptions(
+            host_name=address.hostname, port=address.port, bootstrap=bootstrap, tls_ctx=tls,
+            connect_options=mqtt5.ConnectPacket(client_id=name, keep_alive_interval_sec=60, session_expiry_interval_sec=600),
+            session_behavior=mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS,
+            on_publish_callback_fn=lambda e: received and received(e.publish_packet.topic, e.publish_packet.payload),
+            on_lifecycle_event_connection_success_fn=lambda e: connected.set_result(e.connack_packet.session_present),
+            on_lifecycle_event_connection_failure_fn=lambda e: connected.set_exception(e.exception),
+            on_lifecycle_event_stopped_fn=lambda _: self.stopped.set_result(None)))
+        self.connection.start()
+        self.present = connected.result(TIMEOUT)
+
+    def leave(self):
+        self.connection.stop(mqtt5.DisconnectPacket())
+        self.stopped.result(TIMEOUT)
+
+
+Device = Device5 if version == 5 else Device3
+device = Device()
+assert not device.present
+jobs = iotjobs.IotJobsClient(device.connection)
 AT_LEAST_ONCE = mqtt.QoS.AT_LEAST_ONCE
 
 
@@ -96,7 +136,22 @@ assert updated.execution_state.status == "SUCCEEDED", updated
 
 notice = arrived[1].result(TIMEOUT)
 assert notice.execution is None, notice
-connection.disconnect().result(TIMEOUT)
+device.leave()
 status = iot.describe_job(jobId=job)["job"]["status"]
 assert status == "COMPLETED", status
+
+iot.create_job(jobId=job + "-2", targets=[arn], document='{"operation":"reboot"}')
+heard = concurrent.futures.Future()
+
+
+def on_message(topic, payload):
+    # The notice before may come again: the SDK does not wait until it has acknowledged it.
+    if topic.endswith("/jobs/notify-next") and "execution" in json.loads(payload) and not heard.done():
+        heard.set_result(json.loads(payload))
+
+
+device = Device(on_message)
+assert device.present
+assert heard.result(TIMEOUT)["execution"]["jobId"] == job + "-2", heard.result()
+device.leave()
 print("ok", file=sys.stderr)

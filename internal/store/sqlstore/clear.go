@@ -15,6 +15,7 @@ var cleared = []string{
 	"executions", "queues", "journal", "tags", "settings", "templates", "certificates", "ca_certificates", "thing_principals",
 	"authorizers", "provisioning_templates", "provisioning_versions", "ownerships", "claims",
 	"policies", "policy_versions", "policy_targets", "api_keys",
+	"mqtt_sessions", "mqtt_groups", "mqtt_messages", "mqtt_entries", "mqtt_retained", "mqtt_wills", "downloads", "download_devices",
 }
 
 // Clear forgets everything that users have stored, in one transaction. records are appended

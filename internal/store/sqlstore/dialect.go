@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -75,6 +76,16 @@ func lockFolder(path string) (_ *sqlite.Conn, err error) {
 		err = fmt.Errorf("%s is in use by another server", filepath.Dir(path))
 	}
 	return nil, errors.Join(err, c.Close())
+}
+
+// Lock keeps other servers away from a folder that is not the database's, by a file in it,
+// until it is closed or the process ends. It fails if another server has the lock.
+func Lock(folder string) (io.Closer, error) {
+	c, err := lockFolder(filepath.Join(folder, "drover"))
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // openWriter opens the one connection that writes.

@@ -19,7 +19,7 @@ func rank(s iot.JobStatus) int64 { return int64(slices.Index(iot.JobStatuses(), 
 
 const selectJobs = `SELECT j.id, j.job_id, j.status, j.selection, j.namespace, j.description, j.comment, j.reason_code, j.force_canceled,
 	j.config, j.schedule, j.package_versions, j.template_arn, j.parameters, j.created_at, j.updated_at, j.completed_at,
-	j.phase, j.due_at, j.rollout_cursor, j.pace, j.members,
+	j.phase, j.due_at, j.rollout_cursor, j.pace, j.members, j.document_source,
 	c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled,
 	c.executed_succeeded, c.executed_failed, c.executed_timed_out, c.executed_rejected
 	FROM jobs j JOIN job_counts c ON c.job = j.id `
@@ -43,8 +43,8 @@ const (
 
 	insertJob = `INSERT INTO jobs (id, job_id, status, selection, namespace, description, comment, reason_code, force_canceled,
 		config, schedule, package_versions, template_arn, parameters, created_at, updated_at, completed_at,
-		phase, due_at, rollout_cursor, pace, members)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`
+		phase, due_at, rollout_cursor, pace, members, document_source)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`
 	saveJob = `UPDATE jobs SET status = $1, description = $2, comment = $3, reason_code = $4, force_canceled = $5, config = $6,
 		updated_at = $7, completed_at = $8, phase = $9, due_at = $10, rollout_cursor = $11, pace = $12, members = $13 WHERE id = $14`
 	addCounts = `UPDATE job_counts SET queued = queued + $1, in_progress = in_progress + $2, succeeded = succeeded + $3,
@@ -82,7 +82,7 @@ func scanJob(r *row) (*iot.Job, error) {
 			return nil, err
 		}
 	}
-	j.Members = r.int()
+	j.Members, j.DocumentSource = r.int(), r.text()
 	j.Counts, j.Executed = scanCounts(r), scanExecuted(r)
 	return j, nil
 }
@@ -286,7 +286,7 @@ func (t *tx) InsertJob(job *iot.Job) (err error) {
 	}
 	_, err = t.exec(insertJob, id, string(job.JobID), rank(job.Status), string(job.Selection), job.Namespace,
 		job.Description, job.Comment, job.ReasonCode, job.ForceCanceled, columns[0], columns[1], columns[2], job.TemplateARN, columns[3],
-		job.CreatedAt, job.UpdatedAt, job.CompletedAt, string(job.Phase), job.DueAt, columns[4], columns[5], job.Members)
+		job.CreatedAt, job.UpdatedAt, job.CompletedAt, string(job.Phase), job.DueAt, columns[4], columns[5], job.Members, job.DocumentSource)
 	if err != nil {
 		return err
 	}

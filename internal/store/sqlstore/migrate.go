@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -23,7 +24,11 @@ func migrations() ([]string, error) {
 		return nil, err
 	}
 	var scripts []string
-	for _, f := range files { // sorted by name
+	for i, f := range files { // sorted by name
+		// Two with one number would come in the order of what they are called.
+		if !strings.HasPrefix(f.Name(), fmt.Sprintf("%04d_", i+1)) {
+			return nil, fmt.Errorf("migration %s is number %d", f.Name(), i+1)
+		}
 		text, err := migrationFiles.ReadFile("migrations/" + f.Name())
 		if err != nil {
 			return nil, err

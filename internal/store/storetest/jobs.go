@@ -28,7 +28,7 @@ var jobs = []testCase{
 				Start: "2023-11-15 00:00", End: "2023-11-16 00:00", StartAt: t0 + 5, EndAt: t0 + 6, EndBehavior: iot.ForceCancel,
 				Windows: []iot.Window{{Cron: "cron(0 0 * * ? *)", Minutes: 1430}},
 			},
-			PackageVersions: []string{"p1", "p2"}, TemplateARN: "arn:t", Parameters: map[string]string{"k": "v", "ä": ""},
+			PackageVersions: []string{"p1", "p2"}, TemplateARN: "arn:t", DocumentSource: "s3://b/k", Parameters: map[string]string{"k": "v", "ä": ""},
 			CreatedAt: t0, UpdatedAt: t0 + 1, Phase: iot.PhaseRollout, DueAt: t0 + 2,
 			Cursor: iot.Cursor{Target: 1, Group: g.ID, After: "a", Status: iot.Queued, Seq: 3}, Members: 77,
 			Pace:   iot.Pace{Notified: 1, Step: 2, Began: t0, Minute: 3, Created: 4, Over: true},

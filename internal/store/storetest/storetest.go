@@ -28,6 +28,7 @@ func Run(t *testing.T, open Open) {
 		{"Deadlines", deadlines},
 		{"Jobs", jobs},
 		{"Schedules", schedules},
+		{"Downloads", downloads},
 		{"Templates", templates},
 		{"Things", things},
 		{"Groups", groups},
@@ -37,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"Policies", policies},
 		{"Keys", keys},
 		{"Tags", tags},
+		{"MQTT", mqtt},
 	} {
 		t.Run(area.name, func(t *testing.T) {
 			for _, c := range area.cases {

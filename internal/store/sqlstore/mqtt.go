@@ -1,0 +1,208 @@
+package sqlstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"drover/internal/store"
+)
+
+// The subscriptions of a session are one column, since nothing but the whole is ever read
+// or written:
+//
+//	subscriptions = (flags length filter)…
+//
+// The length is a varint; the flags are the QoS and the two below.
+const (
+	flagNoLocal           = 1 << 1
+	flagRetainAsPublished = 1 << 2
+)
+
+func appendSubscriptions(b []byte, list []store.MQTTSubscription) []byte {
+	for _, s := range list {
+		flags := s.QoS
+		if s.NoLocal {
+			flags |= flagNoLocal
+		}
+		if s.RetainAsPublished {
+			flags |= flagRetainAsPublished
+		}
+		b = binary.AppendUvarint(append(b, flags), uint64(len(s.Filter)))
+		b = append(b, s.Filter...)
+	}
+	return b
+}
+
+func decodeSubscriptions(body string) (list []store.MQTTSubscription, err error) {
+	for len(body) > 0 {
+		flags := body[0]
+		n, size := binary.Uvarint([]byte(body[1:min(len(body), 1+binary.MaxVarintLen64)]))
+		if size <= 0 || n > uint64(len(body)-1-size) || flags > 1|flagNoLocal|flagRetainAsPublished {
+			return nil, errCorrupt
+		}
+		body = body[1+size:]
+		list = append(list, store.MQTTSubscription{
+			Filter: body[:n], QoS: flags & 1, NoLocal: flags&flagNoLocal != 0, RetainAsPublished: flags&flagRetainAsPublished != 0,
+		})
+		body = body[n:]
+	}
+	return list, nil
+}
+
+// bytes returns a column of bytes, nil if it is empty.
+func (r *row) bytes() []byte {
+	if b := r.blob(); b != "" {
+		return []byte(b)
+	}
+	return nil
+}
+
+func (r *row) duration() time.Duration { return time.Duration(r.int()) * time.Millisecond }
+
+func (a *args) duration(v time.Duration) { a.int(v.Milliseconds()) }
+
+// MQTT implements store.MQTTReader.
+func (r reader) MQTT() (*store.MQTTKept, error) {
+	k := new(store.MQTTKept)
+	for _, q := range []struct {
+		query string
+		scan  func(row *row) error
+	}{
+		{`SELECT id, client, version, expiry, expires_at, subscriptions FROM mqtt_sessions`, func(row *row) (err error) {
+			s := store.MQTTSession{Key: row.int(), Client: row.text(), Version: byte(row.int()), Expiry: row.duration(), Expires: row.time()}
+			if s.Subscriptions, err = decodeSubscriptions(row.blob()); err != nil {
+				return fmt.Errorf("sqlstore: subscriptions of client %q: %w", s.Client, err)
+			}
+			k.Sessions = append(k.Sessions, s)
+			return nil
+		}},
+		{`SELECT id, filter FROM mqtt_groups`, func(row *row) error {
+			k.Groups = append(k.Groups, store.MQTTGroup{Key: row.int(), Filter: row.text()})
+			return nil
+		}},
+		{`SELECT id, topic, payload, qos, retain, expires_at, properties FROM mqtt_messages`, func(row *row) error {
+			k.Messages = append(k.Messages, store.MQTTMessage{Key: row.int(), Topic: row.text(), Payload: row.bytes(),
+				QoS: byte(row.int()), Retain: row.bool(), Expires: row.time(), Properties: row.text()})
+			return nil
+		}},
+		{`SELECT seq, owner_id, message_id, retain, until_at FROM mqtt_entries ORDER BY seq`, func(row *row) error {
+			k.Entries = append(k.Entries, store.MQTTEntry{Seq: row.int(), Owner: row.int(), Message: row.int(), Retain: row.bool(), Until: row.time()})
+			return nil
+		}},
+		{`SELECT topic, payload, qos, expires_at, properties, modified_at FROM mqtt_retained`, func(row *row) error {
+			m := store.MQTTMessage{Topic: row.text(), Payload: row.bytes(), QoS: byte(row.int()), Retain: true, Expires: row.time(), Properties: row.text()}
+			k.Retained = append(k.Retained, store.MQTTRetained{Message: m, Modified: row.time()})
+			return nil
+		}},
+		{`SELECT id, client, topic, payload, qos, retain, properties, life, delay, due_at FROM mqtt_wills`, func(row *row) error {
+			w := store.MQTTWill{Key: row.int(), Client: row.text()}
+			w.Message = store.MQTTMessage{Topic: row.text(), Payload: row.bytes(), QoS: byte(row.int()), Retain: row.bool(), Properties: row.text()}
+			w.Life, w.Delay, w.Due = row.duration(), row.duration(), row.time()
+			k.Wills = append(k.Wills, w)
+			return nil
+		}},
+	} {
+		if err := r.c.list(q.query, q.scan); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+// SaveMQTT implements store.MQTTWriter.
+func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
+	for _, d := range []struct {
+		query string
+		keys  []int64
+	}{
+		{`DELETE FROM mqtt_sessions WHERE id = $1`, c.EndedSessions},
+		{`DELETE FROM mqtt_groups WHERE id = $1`, c.EndedGroups},
+		{`DELETE FROM mqtt_entries WHERE seq = $1`, c.EndedEntries},
+		{`DELETE FROM mqtt_messages WHERE id = $1`, c.EndedMessages},
+		{`DELETE FROM mqtt_wills WHERE id = $1`, c.EndedWills},
+	} {
+		if err := t.write(d.query, len(d.keys), func(i int, a *args) { a.int(d.keys[i]) }, nil); err != nil {
+			return err
+		}
+	}
+	err := t.write(`DELETE FROM mqtt_retained WHERE topic = $1`, len(c.EndedRetained), func(i int, a *args) { a.text(c.EndedRetained[i]) }, nil)
+	if err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		query string
+		rows  int
+		bind  func(i int, a *args)
+	}{
+		{`INSERT INTO mqtt_sessions (id, client, version, expiry, expires_at, subscriptions) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (id) DO UPDATE SET expiry = excluded.expiry, expires_at = excluded.expires_at, subscriptions = excluded.subscriptions`,
+			len(c.Sessions), func(i int, a *args) {
+				s := &c.Sessions[i]
+				t.buf = appendSubscriptions(t.buf[:0], s.Subscriptions)
+				a.int(s.Key)
+				a.text(s.Client)
+				a.int(int64(s.Version))
+				a.duration(s.Expiry)
+				a.time(s.Expires)
+				a.blob(t.buf)
+			}},
+		{`INSERT INTO mqtt_groups (id, filter) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET filter = excluded.filter`,
+			len(c.Groups), func(i int, a *args) {
+				a.int(c.Groups[i].Key)
+				a.text(c.Groups[i].Filter)
+			}},
+		{`INSERT INTO mqtt_messages (id, topic, payload, qos, retain, expires_at, properties) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			len(c.Messages), func(i int, a *args) {
+				m := &c.Messages[i]
+				a.int(m.Key)
+				a.text(m.Topic)
+				a.blob(m.Payload)
+				a.int(int64(m.QoS))
+				a.bool(m.Retain)
+				a.time(m.Expires)
+				a.text(m.Properties)
+			}},
+		{`INSERT INTO mqtt_entries (seq, owner_id, message_id, retain, until_at) VALUES ($1, $2, $3, $4, $5)`,
+			len(c.Entries), func(i int, a *args) {
+				e := &c.Entries[i]
+				a.int(e.Seq)
+				a.int(e.Owner)
+				a.int(e.Message)
+				a.bool(e.Retain)
+				a.time(e.Until)
+			}},
+		{`INSERT INTO mqtt_retained (topic, payload, qos, expires_at, properties, modified_at) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (topic) DO UPDATE SET payload = excluded.payload, qos = excluded.qos, expires_at = excluded.expires_at,
+				properties = excluded.properties, modified_at = excluded.modified_at`,
+			len(c.Retained), func(i int, a *args) {
+				r := &c.Retained[i]
+				a.text(r.Message.Topic)
+				a.blob(r.Message.Payload)
+				a.int(int64(r.Message.QoS))
+				a.time(r.Message.Expires)
+				a.text(r.Message.Properties)
+				a.time(r.Modified)
+			}},
+		{`INSERT INTO mqtt_wills (id, client, topic, payload, qos, retain, properties, life, delay, due_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET due_at = excluded.due_at, delay = excluded.delay`,
+			len(c.Wills), func(i int, a *args) {
+				w := &c.Wills[i]
+				a.int(w.Key)
+				a.text(w.Client)
+				a.text(w.Message.Topic)
+				a.blob(w.Message.Payload)
+				a.int(int64(w.Message.QoS))
+				a.bool(w.Message.Retain)
+				a.text(w.Message.Properties)
+				a.duration(w.Life)
+				a.duration(w.Delay)
+				a.time(w.Due)
+			}},
+	} {
+		if err := t.insert(s.query, s.rows, s.bind); err != nil {
+			return err
+		}
+	}
+	return nil
+}

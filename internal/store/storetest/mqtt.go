@@ -1,0 +1,88 @@
+package storetest
+
+import (
+	"time"
+
+	"drover/internal/store"
+)
+
+var mqtt = []testCase{
+	{"is read as it was saved", func(f *fixture) {
+		all := store.MQTTKept{
+			Sessions: []store.MQTTSession{
+				{Key: 1, Client: "a\n", Version: 4, Expiry: time.Hour, Expires: t0, Subscriptions: []store.MQTTSubscription{
+					{Filter: "a/+/ä"}, {Filter: "#", QoS: 1, NoLocal: true}, {Filter: "b", RetainAsPublished: true},
+				}},
+				{Key: 2, Client: "A", Version: 5, Expiry: 1500 * time.Millisecond},
+			},
+			Groups: []store.MQTTGroup{{Key: 3, Filter: "$share/g/a"}},
+			Messages: []store.MQTTMessage{
+				{Key: 4, Topic: "a/b", Payload: []byte{0, 0xff}, QoS: 1, Retain: true, Expires: t0, Properties: "{}"},
+				{Key: 5, Topic: "b"},
+			},
+			Entries: []store.MQTTEntry{{Seq: 1, Owner: 3, Message: 4}, {Seq: 6, Owner: 1, Message: 4, Retain: true, Until: t0}, {Seq: 7, Owner: 1, Message: 5}},
+			Retained: []store.MQTTRetained{
+				{Message: store.MQTTMessage{Topic: "r", Payload: []byte("x"), QoS: 1, Retain: true, Expires: t0, Properties: "p"}, Modified: t0 + 1},
+			},
+			Wills: []store.MQTTWill{
+				{Key: 8, Client: "a", Message: store.MQTTMessage{Topic: "w", Payload: []byte("x"), QoS: 1, Retain: true, Properties: "p"}, Life: time.Second, Delay: time.Minute, Due: t0},
+				{Key: 9, Client: "a", Message: store.MQTTMessage{Topic: "w"}},
+			},
+		}
+		f.update(func(tx store.Tx) error { return tx.SaveMQTT(&store.MQTTChanges{MQTTKept: all}) })
+		f.reopen()
+		f.equal(*read(f, store.Reader.MQTT), all)
+	}},
+	{"the last state counts, and what has ended is gone", func(f *fixture) {
+		message := store.MQTTMessage{Topic: "t", Payload: []byte("1"), Retain: true}
+		f.update(func(tx store.Tx) error {
+			return tx.SaveMQTT(&store.MQTTChanges{MQTTKept: store.MQTTKept{
+				Sessions: []store.MQTTSession{{Key: 1, Client: "a", Version: 4, Expires: t0}, {Key: 2, Client: "b", Version: 4}},
+				Groups:   []store.MQTTGroup{{Key: 3, Filter: "g"}},
+				Messages: []store.MQTTMessage{{Key: 4, Topic: "t"}},
+				Entries:  []store.MQTTEntry{{Seq: 5, Owner: 2, Message: 4}},
+				Retained: []store.MQTTRetained{{Message: message, Modified: t0}},
+				Wills:    []store.MQTTWill{{Key: 6, Client: "a"}, {Key: 7, Client: "b"}},
+			}})
+		})
+		message.Payload = []byte("2")
+		last := store.MQTTKept{
+			Sessions: []store.MQTTSession{
+				{Key: 1, Client: "a", Version: 4, Expiry: time.Second, Subscriptions: []store.MQTTSubscription{{Filter: "f"}}},
+				{Key: 8, Client: "b", Version: 5}, // in place of one that ends in the same change
+			},
+			Retained: []store.MQTTRetained{{Message: message, Modified: t0 + 1}},
+			Wills:    []store.MQTTWill{{Key: 6, Client: "a", Delay: time.Second, Due: t0}},
+		}
+		f.update(func(tx store.Tx) error {
+			return tx.SaveMQTT(&store.MQTTChanges{
+				EndedSessions: []int64{2, 99}, EndedGroups: []int64{3}, EndedMessages: []int64{4}, EndedEntries: []int64{5}, EndedWills: []int64{7},
+				EndedRetained: []string{"absent"}, MQTTKept: last,
+			})
+		})
+		f.equal(*read(f, store.Reader.MQTT), last)
+		f.update(func(tx store.Tx) error {
+			return tx.SaveMQTT(&store.MQTTChanges{EndedSessions: []int64{1, 8}, EndedWills: []int64{6}, EndedRetained: []string{"t"}})
+		})
+		f.equal(*read(f, store.Reader.MQTT), store.MQTTKept{})
+	}},
+	{"a client has one session", func(f *fixture) {
+		f.refused(store.ErrExists, func(tx store.Tx) error {
+			return tx.SaveMQTT(&store.MQTTChanges{MQTTKept: store.MQTTKept{Sessions: []store.MQTTSession{
+				{Key: 1, Client: "a", Version: 4}, {Key: 2, Client: "a", Version: 4},
+			}}})
+		})
+	}},
+	{"many at once", func(f *fixture) {
+		var c store.MQTTChanges
+		for i := range int64(1000) {
+			c.Messages = append(c.Messages, store.MQTTMessage{Key: i + 1, Topic: "t"})
+			c.Entries = append(c.Entries, store.MQTTEntry{Seq: i + 1, Owner: 1, Message: i + 1})
+			c.EndedEntries = append(c.EndedEntries, i+1)
+		}
+		f.update(func(tx store.Tx) error { return tx.SaveMQTT(&c) })
+		have := read(f, store.Reader.MQTT)
+		f.equal([]int{len(have.Messages), len(have.Entries)}, []int{1000, 1000})
+		f.equal(have.Entries, c.Entries)
+	}},
+}
