@@ -2,15 +2,10 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"log/slog"
 	"net"
-	"net/netip"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"drover/internal/access"
 	"drover/internal/broker"
 	"drover/internal/dataplane"
 	"drover/internal/gate"
@@ -24,67 +19,28 @@ import (
 type brokerHandler struct {
 	handler   *dataplane.Handler
 	publisher *dataplane.Publisher
-	access    *access.Decider
-	log       *slog.Logger
-	sessions  sync.Map // *broker.Client -> *access.Session, of clients with certificates
-	problems  *dataplane.Problems
+	guard     *guard
 }
 
 func (h *brokerHandler) Connected(c *broker.Client) {
-	if conn, ok := c.Conn().(*gate.Conn); ok {
-		conn.OnDrop(c.Expel)
-	}
-	if id := certificateOf(c); id != "" {
-		who := access.Client{Certificate: id, MQTT: true, ClientID: c.ID(), Secure: true}
-		if address, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-			who.SourceIP = address.Addr()
-		}
-		h.sessions.Store(c, h.access.Session(who))
-	}
+	h.guard.connected(c)
 	h.publisher.Connected(connection(c))
 }
 
-// permitted reports what the policies of a client say. Who has no certificate came by a listener
-// that asks nobody who he is, and may do what is not reserved.
-func (h *brokerHandler) permitted(c *broker.Client, what, topic string, decide func(*access.Session) access.Decision) bool {
-	session, ok := h.sessions.Load(c)
-	if !ok {
-		return certificateOf(c) == ""
-	}
-	decision := decide(session.(*access.Session))
-	if !decision.Allowed() {
-		h.log.Debug("device denied", "client", c, "action", what, "topic", topic, "why", decision)
-	}
-	return decision.Allowed()
-}
-
 func (h *brokerHandler) Disconnected(c *broker.Client, reason broker.DisconnectReason) {
-	h.sessions.Delete(c)
+	h.guard.disconnected(c)
 	h.publisher.Disconnected(connection(c), string(reason))
 }
 
 func (h *brokerHandler) AllowSubscribe(c *broker.Client, filter string) bool {
-	allowed := dataplane.AllowSubscribe(filter) && h.permitted(c, "subscribe", filter, func(s *access.Session) access.Decision {
-		return s.Subscribe(context.Background(), filter)
-	})
+	allowed := dataplane.AllowSubscribe(filter)
 	if !allowed {
-		h.problems.Note(c.ID(), dataplane.SubscribeRefused, filter)
+		h.guard.problems.Note(c.ID(), dataplane.SubscribeRefused, filter)
 	}
 	return allowed
 }
 
 func (h *brokerHandler) Publish(c *broker.Client, m broker.Message) broker.Verdict {
-	// What is reserved comes before what is permitted (identity spec A-33).
-	if !h.handler.AllowPublish(m.Topic) {
-		h.problems.Note(c.ID(), dataplane.ReservedTopic, m.Topic)
-		return broker.Refuse
-	}
-	if !h.permitted(c, "publish", m.Topic, func(s *access.Session) access.Decision {
-		return s.Publish(context.Background(), m.Topic, m.Retain)
-	}) {
-		h.problems.Note(c.ID(), dataplane.PublishDenied, m.Topic)
-		return broker.Deny
-	}
 	verdict := h.handler.HandlePublish(client{c}, dataplane.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
 	switch verdict {
 	case dataplane.Route:
@@ -92,6 +48,7 @@ func (h *brokerHandler) Publish(c *broker.Client, m broker.Message) broker.Verdi
 	case dataplane.Taken:
 		return broker.Handled
 	}
+	h.guard.problems.Note(c.ID(), dataplane.ReservedTopic, m.Topic)
 	return broker.Refuse
 }
 
@@ -130,7 +87,7 @@ func connection(c *broker.Client) dataplane.Connection {
 		address = host
 	}
 	// Without a certificate the client id is all there is to say of a device.
-	principal := cmp.Or(string(certificateOf(c)), c.ID())
+	principal := cmp.Or(c.Identity().Principal, c.ID())
 	return dataplane.Connection{ClientID: c.ID(), Session: c.SessionID(), Principal: principal, Address: address}
 }
 

@@ -260,10 +260,11 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
-	handler := &brokerHandler{handler: devices, access: s.access, problems: problems, log: s.log}
+	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, now: s.clock.now, log: s.log}
+	handler := &brokerHandler{handler: devices, guard: guard}
 	kept := s.cfg.Sessions
 	s.broker, err = broker.New(broker.Config{
-		Handler: handler, Logger: s.log, Store: brokerStore{s.store}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
+		Handler: handler, Authenticator: guard, Authorizer: guard, Logger: s.log, Store: brokerStore{s.store}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
 		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
 		ReplayRate:    limits.Replay,
 		SessionExpiry: kept.SessionExpiry, MaxSessions: kept.Sessions, MaxShared: kept.SharedMembers,
@@ -277,7 +278,8 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
 		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
-	handler.publisher = publisher
+	handler.publisher, guard.publisher = publisher, publisher
+	known.broker = s.broker
 	registerBrokerMetrics(metrics, s.broker)
 
 	api := controlplane.New(controlplane.Config{
@@ -291,7 +293,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		keys: &keyService{keys: s.keys, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
-	s.front.mqtt = onLoopback(s.cfg.Insecure, s.broker.ServeWebSocket)
+	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region}).VerifyWebSocket, s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
 		s.objects = objects.New(objects.Config{
 			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Permit: s.access.Permit, Logger: s.log, Metrics: metrics,
@@ -333,12 +335,26 @@ func (s *server) httpServer(handler http.Handler) *http.Server {
 type identities struct {
 	*access.Decider
 	holders *auth.Devices
+	broker  *broker.Broker
+}
+
+// ThingsChanged implements registry.Identities.
+func (i *identities) ThingsChanged(names []iot.ThingName) {
+	i.Decider.ThingsChanged(names)
+	i.broker.Reconsider()
+}
+
+// PoliciesChanged implements registry.Identities.
+func (i *identities) PoliciesChanged(id iot.CertificateID) {
+	i.Decider.PoliciesChanged(id)
+	i.broker.Reconsider()
 }
 
 // CertificateChanged implements registry.Identities. Who still authenticates comes last: that ends
 // connections, and what they would ask until then is answered by what counts now.
 func (i *identities) CertificateChanged(id iot.CertificateID, alive bool) {
 	i.Decider.CertificateChanged(id, alive)
+	i.broker.Reconsider()
 	i.holders.CertificateChanged(id, alive)
 }
 

@@ -71,8 +71,8 @@ func serverNames(given []string) []string {
 	})
 }
 
-// routes says what is spoken behind a door (identity spec §1.3). A client without a certificate
-// cannot come to the broker: nobody could say who it is.
+// routes says what is spoken behind a door (identity spec §1.3). Who comes to the broker without a
+// certificate is the custom authorizers' matter.
 func (t *tlsSide) routes(speaks protocol) map[string]gate.Route {
 	api := gate.Route{To: t.api}
 	mqtt := gate.Route{To: t.mqtt, Certificate: true}
@@ -83,7 +83,7 @@ func (t *tlsSide) routes(speaks protocol) map[string]gate.Route {
 	case tlsDevices:
 		return map[string]gate.Route{"": devices}
 	case tlsByALPN:
-		return map[string]gate.Route{gate.MQTTCertificate: mqtt, gate.HTTPCertificate: devices, gate.HTTP: api, "": api}
+		return map[string]gate.Route{gate.MQTTCertificate: mqtt, gate.MQTTPassword: {To: t.mqtt}, gate.HTTPCertificate: devices, gate.HTTP: api, "": api}
 	}
 	return map[string]gate.Route{"": api}
 }

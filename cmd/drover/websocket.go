@@ -2,24 +2,37 @@ package main
 
 import (
 	"net/http"
-	"net/netip"
 
+	"drover/internal/auth"
 	"drover/internal/wire"
 )
 
 // webSocketPath is where devices speak MQTT over WebSocket, as with AWS.
 const webSocketPath = "/mqtt"
 
-// onLoopback lets only clients of this machine through, unless insecure: devices over
-// WebSocket are not authenticated yet.
-func onLoopback(insecure bool, next http.HandlerFunc) http.HandlerFunc {
+// webSocketFront serves handshakes for MQTT over WebSocket (identity spec §1.3). A signature counts
+// wherever the client comes from; over TLS a client without one is the custom authorizers' matter,
+// which the broker asks; without TLS it must be of this machine, or insecure.
+func webSocketFront(verify func(*http.Request) (auth.Identity, error), insecure bool, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		from, err := netip.ParseAddrPort(r.RemoteAddr)
-		if !insecure && (err != nil || !from.Addr().Unmap().IsLoopback()) {
-			wire.WriteError(w, &wire.Error{Code: "ForbiddenException", Status: http.StatusForbidden,
-				Message: "MQTT over WebSocket does not authenticate devices yet: it is for clients of the same machine, or needs --insecure"})
+		connection, _ := auth.IdentityFrom(r.Context())
+		switch {
+		case auth.IsPresigned(r):
+			id, err := verify(r)
+			if err != nil {
+				forbidden(w, "Forbidden")
+				return
+			}
+			id.Source, id.Secure = connection.Source, connection.Secure
+			r = r.WithContext(auth.WithIdentity(r.Context(), id))
+		case !connection.Secure && !insecure && !connection.Source.Unmap().IsLoopback():
+			forbidden(w, "MQTT over WebSocket without TLS and without a signature is for clients of the same machine, or needs --insecure")
 			return
 		}
 		next(w, r)
 	}
+}
+
+func forbidden(w http.ResponseWriter, message string) {
+	wire.WriteError(w, &wire.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: message})
 }

@@ -88,3 +88,34 @@ func (d *Decider) denied(user, action, resource string, outcome policy.Outcome) 
 	return &auth.Error{Code: auth.CodeAccessDenied, Status: http.StatusForbidden,
 		Message: fmt.Sprintf("User: arn:%s:iam::%s:user/%s is not authorized to perform: %s on resource: %s %s", d.realm.Partition(), d.realm.Account, user, action, resource, why)}
 }
+
+// everything is what the key of the data folder may do.
+var everything = mustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)
+
+func mustParse(document string) *policy.Policy {
+	p, err := policy.Parse(document, policy.DeviceLimit)
+	if err != nil {
+		panic(err) // a constant of this package
+	}
+	return p
+}
+
+// Key makes c a client in the name of the key that signed a request, and returns the key's name. It
+// reports false if there is no such key any more.
+func (d *Decider) Key(id auth.Identity, c *Client) (name string, ok bool) {
+	owner, ok := d.keys.Owner(id.Principal.AccessKeyID)
+	if !ok {
+		return "", false
+	}
+	c.Username, c.Secure, c.Policies = owner.Name, id.Secure, []*policy.Policy{owner.Policy}
+	if owner.Root {
+		c.Policies = []*policy.Policy{everything}
+	}
+	return owner.Name, true
+}
+
+// KeyCounts reports whether the key that signed a request has not been revoked since.
+func (d *Decider) KeyCounts(id auth.Identity) bool {
+	_, ok := d.keys.Owner(id.Principal.AccessKeyID)
+	return ok
+}

@@ -69,8 +69,8 @@ const (
 // Authorizer decides what a client may do. A broker without one allows everything that
 // its Handler does.
 //
-// An answer is kept for the connection until it is taken back with Client.Reconsider or
-// Broker.Reconsider.
+// An answer is kept for the connection, for a second at most, because it may depend on the
+// time, or until it is taken back with Client.Reconsider or Broker.Reconsider.
 type Authorizer interface {
 	// Authorize may be called from any goroutine, for MayReceive from those that publish
 	// and with the client's session locked: it must neither block for long nor use the
@@ -86,8 +86,15 @@ type permissions struct {
 	known map[permission]bool
 }
 
-// moment tells whether answers have been taken back since.
-type moment struct{ broker, client uint64 }
+// moment tells whether answers have been taken back since, or have grown old.
+type moment struct {
+	broker, client uint64
+	tick           int64 // of the wheel
+}
+
+func (c *Client) moment() moment {
+	return moment{c.broker.reconsidered.Load(), c.permissions.turn, c.broker.wheel.tick.Load()}
+}
 
 type permission struct {
 	action Action
@@ -105,7 +112,7 @@ func (c *Client) may(a Action, topic string) bool {
 	}
 	p, key := &c.permissions, permission{a, topic}
 	p.mu.Lock()
-	at := moment{c.broker.reconsidered.Load(), p.turn}
+	at := c.moment()
 	if p.at != at {
 		p.at, p.known = at, nil
 	}
@@ -117,7 +124,7 @@ func (c *Client) may(a Action, topic string) bool {
 	allowed = judge.Authorize(c, a, topic)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if (moment{c.broker.reconsidered.Load(), p.turn}) != at {
+	if c.moment() != at {
 		return allowed // an answer to be used once
 	}
 	if p.known == nil || len(p.known) >= maxPermissions {

@@ -89,6 +89,9 @@ func (c *Client) LogValue() slog.Value { return slog.StringValue(c.id) }
 // client's return, but not beyond the end of the process. Returns ErrOffline,
 // ErrQueueFull or ErrTooLarge if the message is lost.
 func (c *Client) Deliver(m Message) error {
+	if !c.may(MayReceive, m.Topic) {
+		return ErrDenied
+	}
 	if done, err := c.session.answer(c, &m); done {
 		return err
 	}
@@ -104,10 +107,6 @@ func (c *Client) keep(m Message) error {
 // Disconnect ends the connection by decision of the server, which an MQTT 5
 // client learns as DISCONNECT 0x98. It does not wait.
 func (c *Client) Disconnect() { c.end(ServerInitiated, codeAdministrative) }
-
-// Expel ends the connection of a client that has lost the right to it: reason AUTH_ERROR,
-// which an MQTT 5 client learns as DISCONNECT 0x87 (spec §3.3). It does not wait.
-func (c *Client) Expel() { c.end(AuthError, codeNotAuthorized) }
 
 // welcome queues the CONNACK.
 func (c *Client) welcome(connack []byte) error {

@@ -11,6 +11,8 @@ import (
 
 // Errors of Client.Deliver.
 var (
+	// ErrDenied: the Authorizer does not let the client receive the message.
+	ErrDenied = errors.New("broker: client may not receive from the topic")
 	// ErrOffline: the connection has ended and no session keeps the message.
 	ErrOffline = errors.New("broker: client is not connected")
 	// ErrQueueFull: the client is too far behind. The message is lost; a

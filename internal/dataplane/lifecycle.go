@@ -32,6 +32,7 @@ type lifecycleEvent struct {
 	Reason    string   `json:"disconnectReason,omitempty"`
 	Topics    []string `json:"topics,omitempty"`
 	Version   *int64   `json:"versionNumber,omitempty"`
+	Failure   string   `json:"connectFailureReason,omitempty"`
 }
 
 // Connected tells that a client has connected. Lifecycle events cannot be switched off; they
@@ -39,6 +40,11 @@ type lifecycleEvent struct {
 func (p *Publisher) Connected(c Connection) {
 	version := p.presence.connected(c, p.now())
 	p.lifecycle("presence", "connected", c, lifecycleEvent{Address: c.Address, Version: &version})
+}
+
+// ConnectFailed tells that a client may not connect, or may not publish its will.
+func (p *Publisher) ConnectFailed(c Connection) {
+	p.lifecycle("presence", "connect_failed", c, lifecycleEvent{Address: c.Address, Failure: "AUTHORIZATION_FAILED"})
 }
 
 // Disconnected tells that a connection that Connected told of has ended, and why.
