@@ -87,7 +87,11 @@ func connection(c *broker.Client) dataplane.Connection {
 	}
 	// Without a certificate the client id is all there is to say of a device.
 	principal := cmp.Or(c.Identity().Principal, c.ID())
-	return dataplane.Connection{ClientID: c.ID(), Session: c.SessionID(), Principal: principal, Address: address}
+	known := dataplane.Connection{ClientID: c.ID(), Session: c.SessionID(), Principal: principal, Address: address}
+	if v := visitorOf(c); v != nil {
+		known.Thing = string(v.thing)
+	}
+	return known
 }
 
 // brokerSide is the broker as the data plane sees it.

@@ -41,6 +41,7 @@ type guard struct {
 type visitor struct {
 	session *access.Session
 	conn    *gate.Conn    // nil without TLS
+	thing   iot.ThingName // of lifecycle events
 	key     auth.Identity // who signed the handshake of a WebSocket, if somebody did
 
 	// Of a client of a custom authorizer, which is asked again now and then.
@@ -104,6 +105,10 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 		wish.Will, wish.WillTopic, wish.WillRetain = true, l.Will.Topic, l.Will.Retain
 	}
 	decision := v.session.Connect(ctx, wish)
+	var err error
+	if v.thing, err = v.session.ExclusiveThing(ctx); err != nil {
+		return id, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
+	}
 	switch {
 	case decision.Err != nil:
 		return id, fmt.Errorf("%w: %w", broker.ErrUnavailable, decision.Err)
@@ -112,7 +117,7 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 		if host, _, err := net.SplitHostPort(address); err == nil {
 			address = host
 		}
-		g.publisher.ConnectFailed(dataplane.Connection{ClientID: l.ClientID, Session: uuid.NewString(), Principal: id.Principal, Address: address})
+		g.publisher.ConnectFailed(dataplane.Connection{ClientID: l.ClientID, Session: uuid.NewString(), Principal: id.Principal, Address: address, Thing: string(v.thing)})
 		return id, errNotAllowed
 	}
 	return id, nil

@@ -66,6 +66,7 @@ const maxCompiled = 10_000
 // standing is what is known of somebody, and the policies that are in force for him.
 type standing struct {
 	thing     *policy.Thing // nil for none
+	exclusive bool          // the certificate is attached to the thing and to no other
 	described *policy.Certificate
 	names     []iot.PolicyName
 	policies  []*policy.Policy
@@ -216,7 +217,7 @@ func (d *Decider) load(ctx context.Context, s *remembered) error {
 			if err != nil {
 				return err
 			}
-			thing, err := thingOf(rd, s.who)
+			thing, exclusive, err := thingOf(rd, s.who)
 			if err != nil {
 				return err
 			}
@@ -228,6 +229,7 @@ func (d *Decider) load(ctx context.Context, s *remembered) error {
 				}
 			}
 			s.standing, err = d.inquire(rd, cert, thing)
+			s.exclusive = exclusive
 			return err
 		})
 		if err != nil {
@@ -280,27 +282,27 @@ func (d *Decider) inquire(rd store.Reader, cert *iot.Certificate, thing *iot.Thi
 
 // thingOf returns the thing of a connection, nil for none (identity spec §5.7): what the certificate
 // is exclusively attached to, or else the thing with the name of the client id, if it is attached to that.
-func thingOf(rd store.Reader, w who) (*iot.Thing, error) {
+func thingOf(rd store.Reader, w who) (thing *iot.Thing, isExclusive bool, err error) {
 	exclusive, err := rd.ThingsOfPrincipal(w.certificate, store.PrincipalQuery{Exclusive: true}, "", 1)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	name := iot.ThingName(w.clientID)
 	if len(exclusive) > 0 {
 		name = exclusive[0].Thing
 	}
-	thing, err := rd.ThingByName(name)
+	thing, err = rd.ThingByName(name)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil || len(exclusive) > 0 {
-		return thing, err
+		return thing, len(exclusive) > 0, err
 	}
 	_, err = rd.ThingPrincipal(thing.ID, w.certificate)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
+		return nil, false, nil
 	}
-	return thing, err
+	return thing, len(exclusive) > 0, err
 }
 
 // groupTargets returns the groups of a thing and everything above them.

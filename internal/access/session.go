@@ -90,6 +90,15 @@ func (d *Decider) Session(c Client) *Session {
 	return s
 }
 
+// ExclusiveThing returns the thing that the certificate is attached to exclusively, "" for none.
+func (s *Session) ExclusiveThing(ctx context.Context) (iot.ThingName, error) {
+	now, err := s.standing(ctx)
+	if err != nil || now.thing == nil || !now.exclusive {
+		return "", err
+	}
+	return iot.ThingName(now.thing.Name), nil
+}
+
 // Connect decides about a CONNECT, its will included.
 func (s *Session) Connect(ctx context.Context, c Connect) Decision {
 	about := policy.Context{Connect: true}

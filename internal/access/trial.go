@@ -76,7 +76,7 @@ func (d *Decider) Test(ctx context.Context, t iot.AuthorizationTest) ([]iot.Auth
 			if t.ClientID != nil {
 				w.clientID = *t.ClientID
 			}
-			thing, err := thingOf(rd, w)
+			thing, _, err := thingOf(rd, w)
 			if err != nil {
 				return err
 			}

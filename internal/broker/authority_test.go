@@ -14,6 +14,7 @@ type guard struct {
 	asked     atomic.Int32
 	forbidden atomic.Pointer[string] // "action topic" lines
 	lifetime  time.Duration
+	expiresAs DisconnectReason
 }
 
 func (g *guard) Authenticate(_ context.Context, l Login) (Identity, error) {
@@ -27,7 +28,7 @@ func (g *guard) Authenticate(_ context.Context, l Login) (Identity, error) {
 	}
 	id := Identity{Principal: "principal of " + l.ClientID, Value: l.Username}
 	if g.lifetime > 0 {
-		id.Expires = time.Now().Add(g.lifetime)
+		id.Expires, id.ExpiresAs = time.Now().Add(g.lifetime), g.expiresAs
 	}
 	return id, nil
 }
@@ -70,14 +71,16 @@ func TestAuthenticator(t *testing.T) {
 	})
 }
 
-func TestIdentityExpires(t *testing.T) {
+func TestB140B222B257IdentityExpires(t *testing.T) {
 	t.Parallel()
-	_, o, g, addr := guarded(t)
-	g.lifetime = 50 * time.Millisecond
-	w, _ := join(t, addr, connectPacket{version: 5, id: "x"})
-	w.dismissed(codeMaximumTime)
-	if e := receive(t, o.disconnected); e.reason != AuthorizerExpired {
-		t.Errorf("reason is %s", e.reason)
+	for as, want := range map[DisconnectReason]DisconnectReason{"": "CUSTOMAUTH_TTL_EXPIRATION", WebSocketExpired: "WEBSOCKET_TTL_EXPIRATION"} {
+		_, o, g, addr := guarded(t)
+		g.lifetime, g.expiresAs = 50*time.Millisecond, as
+		w, _ := join(t, addr, connectPacket{version: 5, id: "x"})
+		w.dismissed(codeMaximumTime)
+		if e := receive(t, o.disconnected); e.reason != want {
+			t.Errorf("reason is %s", e.reason)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ type Connection struct {
 	Session   string // sessionIdentifier: unique for the life of the connection
 	Principal string // principalIdentifier
 	Address   string // IP address of the client, without port
+	Thing     string // that its certificate is attached to exclusively; "" for none
 }
 
 // ClientInitiated is the disconnectReason of a client that said goodbye. The others are
@@ -23,6 +24,7 @@ const ClientInitiated = "CLIENT_INITIATED_DISCONNECT"
 // lifecycleEvent is the payload of all four events (identity spec §3); times are in milliseconds.
 type lifecycleEvent struct {
 	ClientID  string   `json:"clientId"`
+	Thing     string   `json:"thingName,omitempty"`
 	Timestamp iot.Time `json:"timestamp"`
 	EventType string   `json:"eventType"`
 	Session   string   `json:"sessionIdentifier"`
@@ -78,7 +80,7 @@ func (p *Publisher) lifecycle(family, eventType string, c Connection, e lifecycl
 		return
 	}
 	e.ClientID, e.Timestamp, e.EventType = c.ClientID, p.now(), eventType
-	e.Session, e.Principal = c.Session, c.Principal
+	e.Session, e.Principal, e.Thing = c.Session, c.Principal, c.Thing
 	p.send(topic, e)
 }
 
