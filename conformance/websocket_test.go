@@ -129,6 +129,20 @@ func TestB248ToB253SignedWebSockets(t *testing.T) {
 	}
 }
 
+// In the header a signature is one, too.
+func TestWebSocketSignedInTheHeader(t *testing.T) {
+	f := tlsFleet(t)
+	for name, c := range map[string]struct {
+		service string
+		want    int
+	}{"right": {"iotdevicegateway", 101}, "another service": {"s", 403}} {
+		r := f.signed(c.service, "GET", "/mqtt", "")
+		if status := f.upgrade(http.DefaultClient, f.http+"/mqtt", "Authorization", r.Header.Get("Authorization"), "X-Amz-Date", r.Header.Get("X-Amz-Date")); status != c.want {
+			t.Errorf("%s: %d", name, status)
+		}
+	}
+}
+
 // The policy of a key says what a WebSocket may do that it signed, until it is revoked.
 func TestWebSocketOfAKey(t *testing.T) {
 	f := tlsFleet(t)

@@ -303,7 +303,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
-	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region}).VerifyWebSocket, s.cfg.Insecure, s.broker.ServeWebSocket)
+	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}}).VerifyWebSocket, s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
 		s.objects = objects.New(objects.Config{
 			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Permit: s.access.Permit, Logger: s.log, Metrics: metrics,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"strings"
 
 	"drover/internal/auth"
 	"drover/internal/wire"
@@ -17,7 +18,7 @@ func webSocketFront(verify func(*http.Request) (auth.Identity, error), insecure 
 	return func(w http.ResponseWriter, r *http.Request) {
 		connection, _ := auth.IdentityFrom(r.Context())
 		switch {
-		case auth.IsPresigned(r):
+		case auth.IsPresigned(r), strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-"):
 			id, err := verify(r)
 			if err != nil {
 				forbidden(w, "Forbidden")

@@ -23,11 +23,14 @@ const (
 // of one.
 func IsPresigned(r *http.Request) bool { return hasQuerySignature(r.URL.RawQuery) }
 
-// VerifyWebSocket checks the signature in the query of a handshake for MQTT over WebSocket,
-// and returns whose it is. Session tokens are not looked at, whether they were signed or,
+// VerifyWebSocket checks the signature of a handshake for MQTT over WebSocket, in the query or, by
+// Verify, in the header, and returns whose it is. Session tokens are not looked at, whether they were signed or,
 // as AWS's clients do, appended afterwards: there are no temporary credentials. Nobody is
 // told which part was wrong: the error is an *[Error] for a 403.
 func (v *Verifier) VerifyWebSocket(r *http.Request) (Identity, error) {
+	if !IsPresigned(r) {
+		return v.Verify(r)
+	}
 	refused := &Error{Code: CodeAccessDenied, Status: http.StatusForbidden, Message: "Forbidden"}
 	values := make(map[string]string)
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
