@@ -199,3 +199,42 @@ func TestBadFloodLeavesNothing(t *testing.T) {
 		t.Errorf("memory grows: %.0f", resident)
 	}
 }
+
+// Who never reads costs no more than its queue, is cut off, and keeps nobody waiting.
+func TestBadReader(t *testing.T) {
+	t.Parallel()
+	f := fleetOn(t, ownServer(t))
+	from, bystander := f.client(5, "from"), f.client(4, "bystander")
+	bystander.Granted(1, f.topic("by"))
+	before := f.gauge(t, "process_resident_memory_bytes")
+	readers := 0
+	for _, v := range []byte{4, 5} {
+		for _, qos := range []byte{0, 1} {
+			readers++
+			w := f.client(v, fmt.Sprint("reader", v, qos))
+			if err := w.Conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+				t.Fatal(err)
+			}
+			w.Granted(qos, f.topic("flood"))
+		}
+	}
+	payload := strings.Repeat("x", 100_000)
+	for n := range 300 { // of which a reader has room for some
+		if got := from.Publish(mq.Publish{Topic: f.topic("flood"), Payload: payload, QoS: 1}); got != 0 {
+			t.Fatalf("PUBACK %#x", got)
+		}
+		if n%30 == 0 {
+			bystander.Publish(mq.Publish{Topic: f.topic("by"), Payload: "x", QoS: 1})
+			bystander.Receive(f.topic("by"), "x")
+		}
+	}
+	f.eventually("all that do not read are cut off", func() bool { return f.gauge(t, "drover_mqtt_connections") <= 2 })
+	if got := f.gauge(t, "drover_mqtt_cut_off_total"); got < float64(readers) {
+		t.Errorf("%.0f were cut off, want %d", got, readers)
+	}
+	if after := f.gauge(t, "process_resident_memory_bytes"); after > before+100<<20 {
+		t.Errorf("memory grew from %.0f to %.0f", before, after)
+	}
+	bystander.Silent()
+	from.Silent()
+}
