@@ -43,7 +43,7 @@ var packages = map[string]struct {
 	"internal/fleetsim":        {},
 	"internal/gate":            {imports: "internal/auth internal/iot internal/pki"},
 	"internal/iot":             {},
-	"internal/iotdata":         {imports: "internal/broker internal/wire"},
+	"internal/iotdata":         {imports: "internal/auth internal/broker internal/wire"},
 	"internal/mqtttest":        {},
 	"internal/pki":             {imports: "internal/iot"},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},

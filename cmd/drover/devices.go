@@ -8,7 +8,6 @@ import (
 
 	"drover/internal/broker"
 	"drover/internal/dataplane"
-	"drover/internal/gate"
 	"drover/internal/iot"
 )
 
@@ -70,8 +69,8 @@ func (c client) Certificate() iot.CertificateID { return certificateOf(c.Client)
 
 // certificateOf returns the certificate that a client showed, "" for none.
 func certificateOf(c *broker.Client) iot.CertificateID {
-	if conn, ok := c.Conn().(*gate.Conn); ok {
-		return conn.CertificateID()
+	if v := visitorOf(c); v != nil && v.conn != nil {
+		return v.conn.CertificateID()
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,11 +34,13 @@ type guard struct {
 	devices     *dataplane.Handler
 	now         func() time.Time
 	log         *slog.Logger
+	signed      sync.Map // *broker.Client -> auth.Identity, of live clients whose handshake was signed
 }
 
 // visitor is what the guard knows of a client (broker.Identity.Value).
 type visitor struct {
 	session *access.Session
+	conn    *gate.Conn    // nil without TLS
 	key     auth.Identity // who signed the handshake of a WebSocket, if somebody did
 
 	// Of a client of a custom authorizer, which is asked again now and then.
@@ -63,13 +66,14 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 	}
 	v := &visitor{}
 	id := broker.Identity{Value: v}
-	conn, overTLS := l.Conn.(*gate.Conn)
+	conn := gateConn(l)
+	v.conn = conn
 	var upgrade auth.Identity // of a WebSocket
 	if l.Request != nil {
 		upgrade, _ = auth.IdentityFrom(l.Request.Context())
 	}
 	switch {
-	case overTLS && conn.CertificateID() != "":
+	case conn != nil && conn.CertificateID() != "":
 		who.Certificate, who.Secure, who.DomainName = conn.CertificateID(), true, conn.TLS().ServerName
 		id.Principal = string(who.Certificate)
 	case upgrade.Principal.AccessKeyID != "":
@@ -79,7 +83,7 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 		}
 		v.key = upgrade
 		id.Principal, id.Expires, id.ExpiresAs = name, g.now().Add(webSocketLife), broker.WebSocketExpired
-	case overTLS, upgrade.Secure:
+	case conn != nil:
 		if err := g.ask(ctx, l, v); err != nil {
 			return id, err
 		}
@@ -124,7 +128,7 @@ func (g *guard) ask(ctx context.Context, l broker.Login, v *visitor) error {
 		MQTT:       &iot.MQTTData{Username: l.Username, Password: l.Password, ClientID: l.ClientID},
 		TLS:        &iot.TLSData{},
 	}
-	if conn, ok := l.Conn.(*gate.Conn); ok {
+	if conn := v.conn; conn != nil {
 		v.request.TLS.ServerName = conn.TLS().ServerName
 	}
 	if r := l.Request; r != nil {
@@ -159,11 +163,20 @@ func parsePolicies(documents []string) ([]*policy.Policy, error) {
 // connected begins to look after a client: one whose certificate does not count any more is
 // disconnected, and an authorizer is asked again when it said so.
 func (g *guard) connected(c *broker.Client) {
-	if conn, ok := c.Conn().(*gate.Conn); ok {
-		conn.OnDrop(func() { c.End(broker.AuthError) })
-	}
 	v := visitorOf(c)
-	if v == nil || v.decision.Refresh <= 0 {
+	if v == nil {
+		return
+	}
+	if v.conn != nil {
+		v.conn.OnDrop(func() { c.End(broker.AuthError) })
+	}
+	if v.key.Principal.AccessKeyID != "" {
+		g.signed.Store(c, v.key)
+		if !g.access.KeyCounts(v.key) { // revoked since
+			c.End(broker.AuthError)
+		}
+	}
+	if v.decision.Refresh <= 0 {
 		return
 	}
 	renew := func(d authorizer.Decision) {
@@ -183,9 +196,20 @@ func (g *guard) connected(c *broker.Client) {
 }
 
 func (g *guard) disconnected(c *broker.Client) {
+	g.signed.Delete(c)
 	if v := visitorOf(c); v != nil && v.stop != nil {
 		v.stop()
 	}
+}
+
+// keysChanged ends the connections of clients whose keys are no more.
+func (g *guard) keysChanged() {
+	g.signed.Range(func(c, key any) bool {
+		if !g.access.KeyCounts(key.(auth.Identity)) {
+			c.(*broker.Client).End(broker.AuthError)
+		}
+		return true
+	})
 }
 
 // Authorize implements broker.Authorizer. What is reserved is refused by the data plane, whatever a
@@ -196,8 +220,7 @@ func (g *guard) Authorize(c *broker.Client, a broker.Action, topic string) bool 
 		return true
 	}
 	if v.key.Principal.AccessKeyID != "" && !g.access.KeyCounts(v.key) {
-		c.End(broker.AuthError) // revoked
-		return false
+		return false // revoked: the end is near
 	}
 	ctx := context.Background()
 	var d access.Decision
@@ -223,4 +246,16 @@ func (g *guard) Authorize(c *broker.Client, a broker.Action, topic string) bool 
 		g.problems.Note(c.ID(), dataplane.SubscribeRefused, topic)
 	}
 	return false
+}
+
+type gateConnKey struct{}
+
+// gateConn returns the connection with TLS that a client came by, nil for none.
+func gateConn(l broker.Login) *gate.Conn {
+	if l.Request != nil {
+		conn, _ := l.Request.Context().Value(gateConnKey{}).(*gate.Conn)
+		return conn
+	}
+	conn, _ := l.Conn.(*gate.Conn)
+	return conn
 }

@@ -119,8 +119,9 @@ type listedKey struct {
 // keyService answers the tool. Who may call it has been checked: who can make keys can make one that
 // may do everything.
 type keyService struct {
-	keys *auth.Keyring
-	log  *slog.Logger
+	keys    *auth.Keyring
+	revoked func() // has connections ended whose key is no more
+	log     *slog.Logger
 }
 
 func (k *keyService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -135,6 +136,7 @@ func (k *keyService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		out, err = k.create(r, actor)
 	case http.MethodDelete:
 		err = k.keys.Revoke(r.Context(), r.URL.Query().Get("key"), actor)
+		k.revoked()
 	default:
 		err = &wire.Error{Code: "MethodNotAllowedException", Status: http.StatusMethodNotAllowed, Message: r.Method + " is not for " + keysPath}
 	}

@@ -286,11 +286,21 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Jobs: s.engine, Registry: things, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
 	})
+	messages := iotdata.New(iotdata.Config{
+		Broker: s.broker, Logger: s.log, Now: s.clock.now,
+		Permit: func(ctx context.Context, action, kind, name string) error {
+			resource := "*"
+			if kind != "" {
+				resource = realm.ARN(kind, name)
+			}
+			return s.access.PermitData(ctx, action, resource)
+		},
+	})
 	s.front = &front{
-		control: api, devices: devices, messages: iotdata.New(iotdata.Config{Broker: s.broker, Logger: s.log, Now: s.clock.now}),
+		control: api, devices: devices, messages: messages,
 		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
-		keys: &keyService{keys: s.keys, log: s.log}, permit: s.access.Permit,
+		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
 	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region}).VerifyWebSocket, s.cfg.Insecure, s.broker.ServeWebSocket)
@@ -314,14 +324,14 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	})
 	if s.tls != nil {
 		s.tls.holders, s.tls.live, s.tls.metrics = holders, live, gate.NewMetrics(metrics)
-		s.device = s.httpServer(&deviceFront{devices: devices, holders: holders, now: s.clock.now})
+		s.device = s.httpServer(&deviceFront{devices: devices, messages: messages, mqtt: s.front.mqtt, holders: holders, now: s.clock.now})
 	}
 	return things, nil
 }
 
 func (s *server) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           handler,
+		Handler:           withSource(handler),
 		ConnContext:       withConnection,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,9 +112,9 @@ func (t *tlsSide) close() {
 
 // deviceFront serves devices that show a certificate.
 type deviceFront struct {
-	devices http.Handler
-	holders *auth.Devices
-	now     func() time.Time
+	devices, messages, mqtt http.Handler
+	holders                 *auth.Devices
+	now                     func() time.Time
 }
 
 func (f *deviceFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -127,18 +128,35 @@ func (f *deviceFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wire.WriteError(w, &wire.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: auth.ErrRefused.Error()})
 		return
 	}
-	f.devices.ServeHTTP(w, r)
+	first, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch {
+	case r.URL.Path == webSocketPath:
+		f.mqtt.ServeHTTP(w, r)
+	case rest != "" && first == "topics", first == "retainedMessage", first == "connections":
+		f.messages.ServeHTTP(w, r)
+	default:
+		f.devices.ServeHTTP(w, r)
+	}
 }
 
-// withConnection puts what a connection says of its other end into the context of its requests:
-// the address, and the certificate if one was shown.
+// withConnection puts what a connection says of its other end into the context of its requests: the
+// certificate, if one was shown. It must not ask for the address, for which it might have to wait.
 func withConnection(ctx context.Context, c net.Conn) context.Context {
-	var id auth.Identity
-	if address, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		id.Source = address.Addr()
+	conn, ok := c.(*gate.Conn)
+	if !ok {
+		return ctx
 	}
-	if conn, ok := c.(*gate.Conn); ok {
-		id.Principal.Certificate, id.Secure = conn.CertificateID(), true
-	}
-	return auth.WithIdentity(ctx, id)
+	id := auth.Identity{Secure: true, Principal: auth.Principal{Certificate: conn.CertificateID()}}
+	return context.WithValue(auth.WithIdentity(ctx, id), gateConnKey{}, conn)
+}
+
+// withSource adds the address of the other end.
+func withSource(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, _ := auth.IdentityFrom(r.Context())
+		if address, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+			id.Source = address.Addr()
+		}
+		next.ServeHTTP(w, r.WithContext(auth.WithIdentity(r.Context(), id)))
+	})
 }

@@ -25,12 +25,23 @@ func webSocketFront(verify func(*http.Request) (auth.Identity, error), insecure 
 			}
 			id.Source, id.Secure = connection.Source, connection.Secure
 			r = r.WithContext(auth.WithIdentity(r.Context(), id))
-		case !connection.Secure && !insecure && !connection.Source.Unmap().IsLoopback():
+		case !connection.Secure && !insecure && !(connection.Source.Unmap().IsLoopback() && !forwarded(r)):
 			forbidden(w, "MQTT over WebSocket without TLS and without a signature is for clients of the same machine, or needs --insecure")
 			return
 		}
 		next(w, r)
 	}
+}
+
+// forwarded reports whether a proxy passed the request on: then it is not of this machine, although
+// the connection is.
+func forwarded(r *http.Request) bool {
+	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
+		if r.Header.Values(header) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func forbidden(w http.ResponseWriter, message string) {

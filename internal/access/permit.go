@@ -45,15 +45,7 @@ func (d *Decider) PermitJobs(ctx context.Context, operation string, thing iot.Th
 		return nil
 	case id.Principal.Certificate != "":
 		s := d.Session(Client{Certificate: id.Principal.Certificate, SourceIP: id.Source, Secure: true})
-		decision := s.Jobs(ctx, operation, thing)
-		if decision.Err != nil {
-			return decision.Err
-		}
-		if !decision.Allowed() {
-			d.log.DebugContext(ctx, "device request denied", "op", operation, "thing", thing, "certificate", id.Principal.Certificate, "why", decision)
-			return &auth.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: "Forbidden"}
-		}
-		return nil
+		return d.answer(ctx, s.Jobs(ctx, operation, thing), "iotjobsdata:"+operation, d.thing+string(thing), id)
 	}
 	s := &Session{d: d, client: Client{SourceIP: id.Source, Secure: id.Secure, Username: owner.Name}}
 	s.now.Store(nobody)
@@ -62,6 +54,29 @@ func (d *Decider) PermitJobs(ctx context.Context, operation string, thing iot.Th
 	}
 	if decision := s.Jobs(ctx, operation, thing); !decision.Allowed() {
 		return d.denied(owner.Name, "iotjobsdata:"+operation, d.thing+string(thing), decision.Outcome)
+	}
+	return nil
+}
+
+// PermitData is Permit for an action of the data plane, which certificates may do, too: without a
+// client id, so that variables of the thing are undefined (identity spec §2.19).
+func (d *Decider) PermitData(ctx context.Context, action, resource string) error {
+	id, _ := auth.IdentityFrom(ctx)
+	if id.Principal.Certificate == "" {
+		return d.Permit(ctx, action, resource)
+	}
+	decision := d.Session(Client{Certificate: id.Principal.Certificate, SourceIP: id.Source, Secure: true}).Do(ctx, action, resource)
+	return d.answer(ctx, decision, action, resource, id)
+}
+
+// answer is what the holder of a certificate is told.
+func (d *Decider) answer(ctx context.Context, decision Decision, action, resource string, id auth.Identity) error {
+	if decision.Err != nil {
+		return decision.Err
+	}
+	if !decision.Allowed() {
+		d.log.DebugContext(ctx, "device request denied", "action", action, "resource", resource, "certificate", id.Principal.Certificate, "why", decision)
+		return &auth.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: "Forbidden"}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"drover/internal/auth"
 	"drover/internal/broker"
 	"drover/internal/wire"
 )
@@ -22,6 +23,10 @@ import (
 // Config is what a Server needs. Broker is required.
 type Config struct {
 	Broker *broker.Broker
+	// Permit returns nil if who sent a request may do the action on a resource, "topic" or "client"
+	// with its name, or on everything if the kind is "", and otherwise an error, an *auth.Error for a
+	// refusal. nil: that has been decided before.
+	Permit func(ctx context.Context, action, kind, name string) error
 	Logger *slog.Logger     // default slog.Default()
 	Now    func() time.Time // default time.Now
 }
@@ -30,6 +35,7 @@ type Config struct {
 // SendDirectMessage. It expects requests that have been authenticated.
 type Server struct {
 	broker *broker.Broker
+	permit func(ctx context.Context, action, kind, name string) error
 	now    func() time.Time
 	wire   *wire.Service
 }
@@ -39,7 +45,10 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{broker: cfg.Broker, now: cfg.Now}
+	if cfg.Permit == nil {
+		cfg.Permit = func(context.Context, string, string, string) error { return nil }
+	}
+	s := &Server{broker: cfg.Broker, permit: cfg.Permit, now: cfg.Now}
 	s.wire = wire.NewIoTData(wire.Config{Logger: cfg.Logger, MaxBody: maxPayload, MapError: s.exception})
 	wire.Handle(s.wire, "Publish", s.publish)
 	wire.Handle(s.wire, "GetRetainedMessage", s.getRetained)
@@ -55,6 +64,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.wire.Serv
 
 // exception renders the broker's refusals.
 func (s *Server) exception(err error) *wire.Error {
+	if refused, ok := errors.AsType[*auth.Error](err); ok {
+		return &wire.Error{Code: refused.Code, Status: refused.Status, Message: refused.Message}
+	}
 	switch {
 	case errors.Is(err, broker.ErrTopic):
 		return s.wire.NewError("InvalidRequestException", "The topic is reserved, malformed, longer than 256 bytes or deeper than 7 slashes")
@@ -95,6 +107,14 @@ type publishResponse struct {
 }
 
 func (s *Server) publish(ctx context.Context, in *publishRequest) (*publishResponse, error) {
+	if err := s.permit(ctx, "iot:Publish", "topic", in.Topic); err != nil {
+		return nil, err
+	}
+	if in.Retain {
+		if err := s.permit(ctx, "iot:RetainPublish", "topic", in.Topic); err != nil {
+			return nil, err
+		}
+	}
 	m := broker.Message{Topic: in.Topic, Payload: in.Payload, Retain: in.Retain}
 	if in.QoS != nil {
 		m.QoS = byte(*in.QoS)
@@ -180,7 +200,10 @@ type getRetainedResponse struct {
 	UserProperties []byte `json:"userProperties,omitempty"`
 }
 
-func (s *Server) getRetained(_ context.Context, in *getRetainedRequest) (*getRetainedResponse, error) {
+func (s *Server) getRetained(ctx context.Context, in *getRetainedRequest) (*getRetainedResponse, error) {
+	if err := s.permit(ctx, "iot:GetRetainedMessage", "topic", in.Topic); err != nil {
+		return nil, err
+	}
 	r, ok := s.broker.RetainedAt(in.Topic)
 	if !ok {
 		return nil, s.wire.NewError("ResourceNotFoundException", "No message is retained on the topic "+in.Topic)
@@ -209,7 +232,10 @@ type retainedSummary struct {
 	Modified int64  `json:"lastModifiedTime"` // milliseconds
 }
 
-func (s *Server) listRetained(_ context.Context, in *listRetainedRequest) (*listRetainedResponse, error) {
+func (s *Server) listRetained(ctx context.Context, in *listRetainedRequest) (*listRetainedResponse, error) {
+	if err := s.permit(ctx, "iot:ListRetainedMessages", "", ""); err != nil {
+		return nil, err
+	}
 	after, limit, err := s.page(in.NextToken, in.MaxResults, 200)
 	if err != nil {
 		return nil, err
@@ -273,7 +299,10 @@ type getConnectionResponse struct {
 	TargetPort        int    `json:"targetPort,omitempty"`
 }
 
-func (s *Server) getConnection(_ context.Context, in *getConnectionRequest) (*getConnectionResponse, error) {
+func (s *Server) getConnection(ctx context.Context, in *getConnectionRequest) (*getConnectionResponse, error) {
+	if err := s.permit(ctx, "iot:GetConnection", "client", in.ClientID); err != nil {
+		return nil, err
+	}
 	c, err := s.client(in.ClientID)
 	if err != nil {
 		return nil, err
@@ -324,7 +353,10 @@ type subscription struct {
 	QoS    byte   `json:"qos"`
 }
 
-func (s *Server) listSubscriptions(_ context.Context, in *listSubscriptionsRequest) (*listSubscriptionsResponse, error) {
+func (s *Server) listSubscriptions(ctx context.Context, in *listSubscriptionsRequest) (*listSubscriptionsResponse, error) {
+	if err := s.permit(ctx, "iot:ListSubscriptions", "client", in.ClientID); err != nil {
+		return nil, err
+	}
 	after, limit, err := s.page(in.NextToken, in.MaxResults, 200)
 	if err != nil {
 		return nil, err
@@ -352,7 +384,10 @@ type deleteConnectionRequest struct {
 }
 
 // deleteConnection ends a connection, and a session even if nobody is connected (spec §2.19).
-func (s *Server) deleteConnection(_ context.Context, in *deleteConnectionRequest) (*wire.Empty, error) {
+func (s *Server) deleteConnection(ctx context.Context, in *deleteConnectionRequest) (*wire.Empty, error) {
+	if err := s.permit(ctx, "iot:DeleteConnection", "client", in.ClientID); err != nil {
+		return nil, err
+	}
 	if strings.HasPrefix(in.ClientID, "$") {
 		return nil, s.invalid("Client ids that begin with $ are reserved")
 	}
