@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,31 +38,26 @@ func (s *server) gauge(t testing.TB, name string) float64 {
 // every is one packet of each type that a client may send, and those that it may not, each with
 // all that it can hold.
 func every(f *fleet, v byte) map[string][]byte {
-	all := func(list ...[]byte) (b []byte) {
-		for _, p := range list {
-			b = append(b, p...)
-		}
-		return b
-	}
-	message := all(mq.Prop(mq.PayloadFormat, 1), mq.Prop(mq.MessageExpiry, 60), mq.Prop(mq.ContentType, "text/plain"), mq.Prop(mq.ResponseTopic, "r"), mq.Prop(mq.CorrelationData, "c"), mq.User("k", "v"))
+	message := slices.Concat(mq.Prop(mq.PayloadFormat, 1), mq.Prop(mq.MessageExpiry, 60), mq.Prop(mq.ContentType, "text/plain"), mq.Prop(mq.ResponseTopic, "r"), mq.Prop(mq.CorrelationData, "c"), mq.User("k", "v"))
 	return map[string][]byte{
 		"CONNECT": mq.Connect{Version: v, ID: f.name("cut"), KeepAlive: 60, Username: "user",
-			Props: all(mq.Prop(mq.SessionExpiry, 10), mq.Prop(mq.ReceiveMaximum, 9), mq.Prop(mq.MaximumPacketSize, 9999), mq.Prop(mq.TopicAliasMaximum, 3), mq.Prop(mq.RequestResponse, 1), mq.Prop(mq.RequestProblemInfo, 1), mq.User("k", "v")),
-			Will:  &mq.Publish{Topic: f.topic("will"), Payload: "will", QoS: 1, Props: all(mq.Prop(mq.WillDelay, 5), message)}}.Encode(),
-		"PUBLISH 0":   mq.Publish{Topic: f.topic("a/0"), Payload: "payload", Props: all(mq.Prop(mq.TopicAlias, 1), message)}.Encode(v),
+			Props: slices.Concat(mq.Prop(mq.SessionExpiry, 10), mq.Prop(mq.ReceiveMaximum, 9), mq.Prop(mq.MaximumPacketSize, 9999), mq.Prop(mq.TopicAliasMaximum, 3), mq.Prop(mq.RequestResponse, 1), mq.Prop(mq.RequestProblemInfo, 1), mq.User("k", "v")),
+			Will:  &mq.Publish{Topic: f.topic("will"), Payload: "will", QoS: 1, Props: slices.Concat(mq.Prop(mq.WillDelay, 5), message)}}.Encode(),
+		"PUBLISH 0":   mq.Publish{Topic: f.topic("a/0"), Payload: "payload", Props: slices.Concat(mq.Prop(mq.TopicAlias, 1), message)}.Encode(v),
 		"PUBLISH 1":   mq.Publish{Topic: f.topic("a/1"), Payload: "payload", QoS: 1, ID: 300, Dup: true, Props: message}.Encode(v),
-		"PUBACK":      mq.Frame(0x40, mq.Two(5), v5(v, all([]byte{0}, mq.Length(5), mq.User("", "")))),
+		"PUBACK":      mq.Frame(0x40, mq.Two(5), v5(v, slices.Concat([]byte{0}, mq.Length(5), mq.User("", "")))),
 		"PUBREC":      mq.Frame(0x50, mq.Two(5)),
 		"PUBREL":      mq.Frame(0x62, mq.Two(5)),
 		"PUBCOMP":     mq.Frame(0x70, mq.Two(5)),
 		"SUBSCRIBE":   mq.Subscribe(v, 7, mq.User("k", "v"), mq.Filter{Filter: f.topic("b/+"), Options: 1}, mq.Filter{Filter: f.topic("c/#")}),
 		"UNSUBSCRIBE": mq.Unsubscribe(v, 8, mq.User("k", "v"), f.topic("b/+"), f.topic("c/#")),
 		"PINGREQ":     mq.Pingreq,
-		"DISCONNECT":  mq.Disconnect(v, 0, all(mq.Prop(mq.ReasonString, "bye"), mq.User("k", "v"))),
-		"AUTH":        mq.Frame(0xF0, v5(v, all([]byte{0x18}, mq.Length(4), mq.Prop(mq.AuthMethod, "m")))),
+		"DISCONNECT":  mq.Disconnect(v, 0, slices.Concat(mq.Prop(mq.ReasonString, "bye"), mq.User("k", "v"))),
+		"AUTH":        mq.Frame(0xF0, v5(v, slices.Concat([]byte{0x18}, mq.Length(4), mq.Prop(mq.AuthMethod, "m")))),
 	}
 }
 
+// v5 is what only MQTT 5 has.
 func v5(version byte, b []byte) []byte {
 	if version == 5 {
 		return b
@@ -198,4 +194,43 @@ func TestBadFloodLeavesNothing(t *testing.T) {
 	if last := resident[len(resident)-1]; last > resident[0]+64<<20 {
 		t.Errorf("memory grows: %.0f", resident)
 	}
+}
+
+// Who never reads costs no more than its queue, is cut off, and keeps nobody waiting.
+func TestBadReader(t *testing.T) {
+	t.Parallel()
+	f := fleetOn(t, ownServer(t))
+	from, bystander := f.client(5, "from"), f.client(4, "bystander")
+	bystander.Granted(1, f.topic("by"))
+	before := f.gauge(t, "process_resident_memory_bytes")
+	readers := 0
+	for _, v := range []byte{4, 5} {
+		for _, qos := range []byte{0, 1} {
+			readers++
+			w := f.client(v, fmt.Sprint("reader", v, qos))
+			if err := w.Conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+				t.Fatal(err)
+			}
+			w.Granted(qos, f.topic("flood"))
+		}
+	}
+	payload := strings.Repeat("x", 100_000)
+	for n := range 300 { // of which a reader has room for some
+		if got := from.Publish(mq.Publish{Topic: f.topic("flood"), Payload: payload, QoS: 1}); got != 0 {
+			t.Fatalf("PUBACK %#x", got)
+		}
+		if n%30 == 0 {
+			bystander.Publish(mq.Publish{Topic: f.topic("by"), Payload: "x", QoS: 1})
+			bystander.Receive(f.topic("by"), "x")
+		}
+	}
+	f.eventually("all that do not read are cut off", func() bool { return f.gauge(t, "drover_mqtt_connections") <= 2 })
+	if got := f.gauge(t, "drover_mqtt_cut_off_total"); got < float64(readers) {
+		t.Errorf("%.0f were cut off, want %d", got, readers)
+	}
+	if after := f.gauge(t, "process_resident_memory_bytes"); after > before+100<<20 {
+		t.Errorf("memory grew from %.0f to %.0f", before, after)
+	}
+	bystander.Silent()
+	from.Silent()
 }

@@ -347,8 +347,8 @@ func TestBadFlagsAndLengths(t *testing.T) {
 			"PUBACK too short":               mq.Frame(0x40, []byte{0}),
 			"SUBSCRIBE with flags 0":         mq.Frame(0x80, mq.Subscribe(v, 1, nil, mq.Filter{Filter: f.topic("a")})[2:]),
 			"SUBSCRIBE without filters":      mq.Subscribe(v, 1, nil),
-			"SUBSCRIBE with filter cut":      mq.Frame(0x82, mq.Two(1), props5(v), mq.Two(9), []byte("abc")),
-			"SUBSCRIBE without options":      mq.Frame(0x82, mq.Two(1), props5(v), mq.String("abc")),
+			"SUBSCRIBE with filter cut":      mq.Frame(0x82, mq.Two(1), v5(v, []byte{0}), mq.Two(9), []byte("abc")),
+			"SUBSCRIBE without options":      mq.Frame(0x82, mq.Two(1), v5(v, []byte{0}), mq.String("abc")),
 			"SUBSCRIBE with reserved bits":   mq.Subscribe(v, 1, nil, mq.Filter{Filter: f.topic("a"), Options: 0x41}),
 			"SUBSCRIBE with QoS 3":           mq.Subscribe(v, 1, nil, mq.Filter{Filter: f.topic("a"), Options: 3}),
 			"UNSUBSCRIBE with flags 0":       mq.Frame(0xA0, mq.Unsubscribe(v, 1, nil, f.topic("a"))[2:]),
@@ -369,13 +369,6 @@ func TestBadFlagsAndLengths(t *testing.T) {
 			parted(f, w, name, 0x81, 0x82)
 		}
 	})
-}
-
-func props5(version byte) []byte {
-	if version == 5 {
-		return []byte{0}
-	}
-	return nil
 }
 
 // Acknowledgements leave in the order of the messages (MQTT-4.6.0-2), though the first has to wait
