@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -61,6 +62,10 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 	if device || trail.Identity == nil && !refused {
 		return
 	}
+	s3 := auth.IsS3(r)
+	if s3 && !refused && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return // downloads, mostly of devices: the store of objects counts them
+	}
 	e := audit.Entry{
 		RequestID: answer.Header().Get("X-Amzn-Requestid"), Who: audit.Anonymous, From: r.RemoteAddr, Operation: trail.Operation,
 		Targets: trail.Targets, Allowed: !refused, Status: answer.status, Error: answer.Header().Get("X-Amzn-Errortype"),
@@ -74,6 +79,9 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 	}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		e.From = host
+	}
+	if s3 {
+		e.Operation = "s3:" + r.Method
 	}
 	if e.Operation == "" {
 		if own, ok := strings.CutPrefix(r.URL.Path, "/_drover/"); ok {
@@ -126,6 +134,12 @@ func (r *recorder) WriteHeader(status int) {
 func (r *recorder) Write(b []byte) (int, error) {
 	r.wrote = true
 	return r.ResponseWriter.Write(b)
+}
+
+// ReadFrom lets files go from the disk to the socket as they would without a recorder.
+func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
+	r.wrote = true
+	return io.Copy(r.ResponseWriter, src)
 }
 
 // Unwrap is for http.ResponseController.
