@@ -111,7 +111,7 @@ func (s *Schedule) checkTimes(now time.Time) (err error) {
 const maxJoined = 1000
 
 // WindowAt reports whether a window of s is open at now, and when that changes, zero for
-// never. A window counts if it starts at or after the start of the job; the end of the job
+// never; or, after very many windows that touch each other, when to look again. A window counts if it starts at or after the start of the job; the end of the job
 // closes it (spec §8.4).
 func (s *Schedule) WindowAt(now Time) (open bool, changes Time) {
 	if s.EndAt != 0 && now >= s.EndAt {
