@@ -3,63 +3,10 @@ package broker
 import (
 	"bytes"
 	"fmt"
-	"net"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
 )
-
-// BenchmarkIdleConnection reports what one connected, idle client with five
-// subscriptions costs the server: heap and stacks, without the kernel's socket.
-func BenchmarkIdleConnection(b *testing.B) {
-	const clients = 2000
-	broker, _, addr := serve(b, Config{Handler: indifferent{}})
-	conns := make([]net.Conn, 0, clients)
-	used := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse
-	}
-	for b.Loop() {
-		before := used()
-		buf := make([]byte, 256)
-		for i := range clients {
-			conn, err := net.Dial("tcp", addr)
-			if err != nil {
-				b.Fatal(err)
-			}
-			conns = append(conns, conn)
-			base := fmt.Sprintf("$aws/things/device-%06d/jobs/", i)
-			packet := connectPacket{version: 4, id: fmt.Sprintf("device-%06d", i)}.encode()
-			if _, err := conn.Write(packet); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := conn.Read(buf); err != nil {
-				b.Fatal(err)
-			}
-			packet = subscribePacket(4, 1, base+"notify-next", base+"notify", base+"start-next/accepted", base+"get/accepted", base+"+/update/accepted")
-			if _, err := conn.Write(packet); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := conn.Read(buf); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(used()-before)/clients, "B/connection")
-		for _, conn := range conns {
-			if err := conn.Close(); err != nil {
-				b.Fatal(err)
-			}
-		}
-		conns = conns[:0]
-		for broker.Clients() > 0 {
-			runtime.Gosched()
-		}
-	}
-}
 
 // BenchmarkRoundTrip is a QoS 1 PUBLISH answered by Deliver, one client, one
 // request at a time.

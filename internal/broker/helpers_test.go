@@ -376,3 +376,5 @@ func testTLS(t testing.TB) (server, client *tls.Config) {
 	roots.AddCert(leaf)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: roots}
 }
+
+func encodePuback(id uint16, code byte) []byte { return appendPuback(nil, id, code) }

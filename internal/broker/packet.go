@@ -673,10 +673,8 @@ func messageList(m *Message, now time.Time) (b []byte) {
 	return b
 }
 
-// encodePuback acknowledges a PUBLISH; a code other than 0 only exists in
+// appendPuback acknowledges a PUBLISH; a code other than 0 only exists in
 // MQTT 5.
-func encodePuback(id uint16, code byte) []byte { return appendPuback(nil, id, code) }
-
 func appendPuback(b []byte, id uint16, code byte) []byte {
 	if code == codeSuccess {
 		return append(b, typePuback<<4, 2, byte(id>>8), byte(id))

@@ -135,11 +135,8 @@ func (c *call) putObject() error {
 	if err != nil {
 		return err
 	}
-	allowed, err := c.writeCondition()
+	allowed, err := c.mayWrite()
 	if err != nil {
-		return err
-	}
-	if err := c.mayWrite(allowed); err != nil {
 		return err
 	}
 	got, err := c.receiveBody("")
@@ -161,19 +158,23 @@ func (c *call) keep(got *received, headers map[string]string, allowed condition)
 	return c.store.commit(c.bucket, c.key, got, Meta{ETag: hex.EncodeToString(got.md5), Headers: headers, Checksum: got.checksum}, allowed)
 }
 
-// mayWrite refuses before the body is read what would be refused behind it.
-func (c *call) mayWrite(allowed condition) error {
+// mayWrite returns the condition that the request sets, and refuses before the body is read
+// what would be refused behind it.
+func (c *call) mayWrite() (allowed condition, err error) {
+	if allowed, err = c.writeCondition(); err != nil {
+		return nil, err
+	}
 	if _, err := c.store.Bucket(c.bucket); err != nil {
-		return err
+		return nil, err
 	}
 	if allowed == nil {
-		return nil
+		return nil, nil
 	}
 	m, err := statObject(c.store.current(c.bucket, c.key))
 	if err != nil || m.Deleted {
-		return allowed(nil)
+		return allowed, allowed(nil)
 	}
-	return allowed(&m)
+	return allowed, allowed(&m)
 }
 
 // source opens what x-amz-copy-source names.
@@ -223,11 +224,8 @@ func (c *call) copyObject() (err error) {
 	if err := c.drain(); err != nil {
 		return err
 	}
-	allowed, err := c.writeCondition()
+	allowed, err := c.mayWrite()
 	if err != nil {
-		return err
-	}
-	if err := c.mayWrite(allowed); err != nil {
 		return err
 	}
 	o, err := c.source()
