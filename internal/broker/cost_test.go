@@ -285,45 +285,6 @@ func BenchmarkCostIdle(b *testing.B) {
 	}
 }
 
-// BenchmarkCostAnswers: requests a second that are answered in process, QoS 1 both ways,
-// of 2,000 connections with 200 at work; and mosquitto's echoes to the same clients.
-func BenchmarkCostAnswers(b *testing.B) {
-	const connections, active, seconds = 2000, 200, 5
-	for range b.N {
-		rate := func(p *process, topic string) (perSecond, cpu float64) {
-			devices := p.join(0, connections)
-			before := p.cpu()
-			payload := bytes.Repeat([]byte("x"), 200)
-			var count atomic.Int64
-			stop := time.Now().Add(seconds * time.Second)
-			var wg sync.WaitGroup
-			for i, d := range devices[:active] {
-				wg.Go(func() {
-					m := Message{Topic: topicOf(i) + topic, Payload: payload, QoS: 1}
-					packet, _ := encodePublish(&m, 4, 1, false, false, 7, time.Time{})
-					for time.Now().Before(stop) {
-						if err := d.ask(packet); err != nil {
-							b.Error(err)
-							return
-						}
-						count.Add(1)
-					}
-				})
-			}
-			wg.Wait()
-			return float64(count.Load()) / seconds, float64((p.cpu() - before).Microseconds()) / float64(count.Load())
-		}
-		b.Run("", func(b *testing.B) {
-			ours, cpu := rate(startBroker(b, "plain"), "ask")
-			theirs, cpuOfTheirs := rate(startMosquitto(b), "ask/accepted")
-			b.ReportMetric(ours, "answers/s")
-			b.ReportMetric(ours/theirs, "answers/echo")
-			b.ReportMetric(cpu, "cpu-us/answer")
-			b.ReportMetric(cpuOfTheirs, "cpu-us/echo")
-		})
-	}
-}
-
 // BenchmarkCostFanOut: how long one message takes to 15,000 subscribers.
 func BenchmarkCostFanOut(b *testing.B) {
 	const n = 15_000
