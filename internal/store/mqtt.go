@@ -15,7 +15,8 @@ type MQTTReader interface {
 // MQTTWriter changes what the MQTT broker keeps.
 type MQTTWriter interface {
 	// SaveMQTT deletes what has ended; absent rows are ignored. Then it stores the rest:
-	// messages and entries are new, the others take the place of what had the same key, or
+	// messages and entries are new, or there already, because the same changes were saved by an
+	// Update of which nobody could tell; the others take the place of what had the same key, or
 	// topic. ErrExists if they cannot, as two sessions of one client.
 	SaveMQTT(c *MQTTChanges) error
 }

@@ -24,15 +24,30 @@ var ErrNotFound = errors.New("store: not found")
 // ErrExists is returned by methods that insert a name that is taken.
 var ErrExists = errors.New("store: exists")
 
+// ErrUnavailable is wrapped by the error of an Update that has certainly not been committed, and
+// of a View, because the database cannot be reached or does not work now: later it may.
+var ErrUnavailable error = iot.Errorf(iot.Unavailable, "The database is not available")
+
+// ErrUnknown is wrapped by the error of an Update of which nobody knows whether it has been
+// committed: the answer got lost, and the database could not be asked for a while. If it has, its
+// records are handed to the Committed hook as soon as that is known, before any later ones.
+var ErrUnknown error = iot.Errorf(iot.Unavailable, "The database has not said whether the change was made")
+
 // Store is a database.
 type Store interface {
 	// Update runs f in a transaction that reads its own writes, and commits it unless f
 	// fails. Two Updates that touch the same rows never run at the same time. The records
 	// that f appended are handed to the Committed hook before Update returns.
 	//
+	// f may run more than once, each time in a transaction of its own of which nothing is left
+	// but the last: if another process was in the way, or the connection was lost. So what f
+	// leaves outside of the transaction it sets anew each time, and does not add to.
+	//
 	// After a writing method has failed, ErrExists and ErrNotFound included, a part of it
 	// may have been done: the transaction can only be given up, and is not committed even
 	// if f succeeds. An error of f is returned as it is. ctx counts until f starts.
+	//
+	// ErrUnavailable and ErrUnknown, where the database is another process.
 	Update(ctx context.Context, f func(Tx) error) error
 	// View runs f on a snapshot of what is committed.
 	View(ctx context.Context, f func(Reader) error) error

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"drover/internal/envtest"
 	"drover/internal/iot"
 	"drover/internal/store"
 	"drover/internal/store/sqlstore"
@@ -36,7 +37,11 @@ type fleet struct {
 
 func newFleet(b *testing.B, size int) *fleet {
 	dir := b.TempDir()
-	f := &fleet{b: b, dir: dir, db: open(b, dir)}
+	return newFleetOn(b, dir, open(b, dir), size)
+}
+
+func newFleetOn(b *testing.B, dir string, db *sqlstore.DB, size int) *fleet {
+	f := &fleet{b: b, dir: dir, db: db}
 	b.Cleanup(func() { f.must(f.db.Close()) })
 	f.group = &iot.Group{Name: "g", UUID: "g", Version: 1}
 	f.update(func(tx store.Tx) error { return tx.InsertGroup(f.group) })
@@ -232,12 +237,24 @@ func (f *fleet) shuffled() []*iot.Thing {
 // name, save them, the changed executions, the counts and a record of each. "mixed" is
 // start, progress and finish in equal parts; "progress" is progress alone.
 func BenchmarkHotPath(b *testing.B) {
+	hotPath(b, func(b *testing.B) *fleet { return newFleet(b, *fleetSize) })
+}
+
+// BenchmarkHotPathPostgreSQL is BenchmarkHotPath on PostgreSQL. Its CPU is not only in this
+// process: b/op and allocs/op are.
+func BenchmarkHotPathPostgreSQL(b *testing.B) {
+	hotPath(b, func(b *testing.B) *fleet {
+		return newFleetOn(b, "", openConfig(b, sqlstore.Config{URL: envtest.PostgreSQL(b)}), *fleetSize)
+	})
+}
+
+func hotPath(b *testing.B, newFleet func(b *testing.B) *fleet) {
 	b.Run("mixed", func(b *testing.B) {
-		f := newFleet(b, *fleetSize)
+		f := newFleet(b)
 		cycle(b, f.shuffled(), f.fill, f.operate)
 	})
 	b.Run("progress", func(b *testing.B) {
-		f := newFleet(b, *fleetSize)
+		f := newFleet(b)
 		f.fill()
 		things := f.shuffled()
 		for from := 0; from < len(things); from += batch {

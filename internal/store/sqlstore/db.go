@@ -1,11 +1,12 @@
-// Package sqlstore keeps drover's data in a SQL database; today that is SQLite.
+// Package sqlstore keeps drover's data in a SQL database: SQLite, a file, or PostgreSQL.
 //
-// Each query's text is written once, in SQL that PostgreSQL takes, too; what differs is
-// in dialect.go and in the migrations. Queries reach the driver through conn
-// (executor.go) only.
+// Each query's text is written once, in SQL that both take, and so are the tables
+// (migrations). What differs is in sqlite.go and postgres.go, behind conn (executor.go),
+// through which alone queries reach a driver.
 //
 // One connection writes, under a lock that is handed on in the order of arrival; some
-// more read, each on a snapshot. What a device operation touches is one row of queues by
+// more read, each on a snapshot. On PostgreSQL the lock is a row, so that one process
+// writes at a time. What a device operation touches is one row of queues by
 // primary key, see encoding.go; the row in executions changes only with the status.
 package sqlstore
 
@@ -14,38 +15,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
-
-	"zombiezen.com/go/sqlite"
+	"time"
 
 	"drover/internal/iot"
 	"drover/internal/store"
 )
 
-// Config says where the database is. Zero fields but Path have a sensible meaning.
+// Config says where the database is: Path or URL. The other fields have a sensible meaning
+// when they are zero.
 type Config struct {
-	Path       string       // the database file; it is created if absent, its folder is not
+	Path       string       // of the SQLite file; it is created if absent, its folder is not
+	URL        string       // of a PostgreSQL database, "postgres://…"
 	Logger     *slog.Logger // default slog.Default()
-	Readers    int          // connections for View, default 4
-	CacheBytes int          // page cache of all connections together, default 64 MiB
+	Readers    int          // connections for View, default 4; 8 on PostgreSQL, made when needed
+	CacheBytes int          // page cache of all connections to SQLite together, default 64 MiB
 	// Volatile trades durability for speed: what is committed survives the process, but not
-	// a power cut. For stores that nobody will miss.
+	// a power cut. For SQLite stores that nobody will miss.
 	Volatile bool
 }
 
 // ErrClosed is returned by every method of a DB that is closed.
 var ErrClosed = errors.New("sqlstore: the database is closed")
 
-// DB is a store in one SQLite file. At most one DB, in any process, has a file open.
+// DB is a store in a SQL database. At most one DB, in any process, has a SQLite file open; many
+// may work on one PostgreSQL database.
 type DB struct {
 	log  *slog.Logger
-	lock *sqlite.Conn
+	lock io.Closer // of a file; nil on PostgreSQL
 
-	writing chan struct{} // full while somebody writes; senders queue in order of arrival
-	writer  *conn
-	hook    func([]iot.Record)
-	state   state // of the writer
+	writing   chan struct{} // full while somebody writes; senders queue in order of arrival
+	writer    *conn
+	hook      func([]iot.Record)
+	state     state // of the writer
+	unsettled *tx   // of which nobody knows whether it was committed
 
 	readers chan *conn
 	count   int // of readers
@@ -63,55 +68,79 @@ type state struct {
 	journal  int64 // the last position that was given
 }
 
-// Open opens the database, creates it if it is absent, and brings its tables up to date.
-// It fails if another server has it open or if a newer drover has used it.
+// Open opens the database, creates it if it is a file that is absent, and brings its tables up
+// to date. It fails if a newer drover has used it, or if another server has the file open.
 func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("open database %s: %w", cfg.Path, err)
-		}
-	}()
 	d := &DB{
 		log:     cmp.Or(cfg.Logger, slog.Default()),
 		writing: make(chan struct{}, 1),
 		hook:    func([]iot.Record) {},
-		count:   cmp.Or(cfg.Readers, 4),
 		closed:  make(chan struct{}),
 	}
-	cache := cmp.Or(cfg.CacheBytes, 64<<20)
-	if d.lock, err = lockFolder(cfg.Path); err != nil {
-		return nil, err
+	if cfg.URL != "" {
+		err = d.openServer(ctx, cfg)
+	} else if err = d.openFile(cfg); err != nil {
+		err = fmt.Errorf("open database %s: %w", cfg.Path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.closeConnections())
-		}
-	}()
-	if err := createFile(cfg.Path); err != nil {
-		return nil, err
-	}
-	// The writer reads what it changes, the others mostly lists: it gets half.
-	if d.writer, err = openWriter(cfg.Path, cache/2, cfg.Volatile); err != nil {
-		return nil, err
-	}
-	if err := migrate(d.writer.driver); err != nil {
-		return nil, err
-	}
-	if d.state, err = readState(d.writer); err != nil {
-		return nil, err
-	}
-	d.readers = make(chan *conn, d.count)
-	for range d.count {
-		r, err := openReader(cfg.Path, cache/2/d.count)
-		if err != nil {
-			return nil, err
-		}
-		d.readers <- r
+	if err != nil {
+		return nil, errors.Join(err, d.closeConnections())
 	}
 	return d, nil
+}
+
+func (d *DB) openFile(cfg Config) (err error) {
+	readers := cmp.Or(cfg.Readers, 4)
+	cache := cmp.Or(cfg.CacheBytes, 64<<20)
+	lock, err := lockFolder(cfg.Path)
+	if err != nil {
+		return err
+	}
+	d.lock = lock
+	if err := createFile(cfg.Path); err != nil {
+		return err
+	}
+	// The writer reads what it changes, the others mostly lists: it gets half.
+	writer, err := openWriter(cfg.Path, cache/2, cfg.Volatile)
+	if err != nil {
+		return err
+	}
+	d.writer = &conn{writer}
+	if err := migrate(writer.driver); err != nil {
+		return err
+	}
+	if d.state, err = readState(d.writer); err != nil {
+		return err
+	}
+	d.readers = make(chan *conn, readers)
+	for range readers {
+		r, err := openReader(cfg.Path, cache/2/readers)
+		if err != nil {
+			return err
+		}
+		d.readers <- &conn{r}
+		d.count++
+	}
+	return nil
+}
+
+func (d *DB) openServer(ctx context.Context, cfg Config) error {
+	s, err := newServer(cfg.URL, d.log)
+	if err != nil {
+		return err
+	}
+	if err := migrateServer(ctx, s); err != nil {
+		return fmt.Errorf("open %s: %w", s, err)
+	}
+	d.count = cmp.Or(cfg.Readers, 8)
+	d.writer = &conn{newPostgresConn(s)}
+	d.readers = make(chan *conn, d.count)
+	for range d.count {
+		d.readers <- &conn{newPostgresConn(s)}
+	}
+	return nil
 }
 
 func readState(c *conn) (s state, err error) {
@@ -152,16 +181,23 @@ func (d *DB) View(ctx context.Context, f func(store.Reader) error) (err error) {
 		return ctx.Err()
 	}
 	defer func() { d.readers <- c }()
-	if _, err := c.exec(beginRead); err != nil {
+	if err := c.beginRead(); err != nil {
 		return err
 	}
 	defer func() {
-		if _, e := c.exec(rollback); e != nil {
+		if e := c.rollback(); e != nil {
 			err = errors.Join(err, e)
 		}
 	}()
 	return f(reader{c})
 }
+
+const (
+	tries = 5 // of a transaction that others are in the way of, or that its connection was lost to
+	// settlePatience bounds how long Update tries to find out whether it has committed.
+	settlePatience = 10 * time.Second
+	settlePause    = 100 * time.Millisecond
+)
 
 // Update implements store.Store. Transactions run one at a time, in the order of the
 // calls. Once f runs, ctx has no say any more.
@@ -170,19 +206,77 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 		return err
 	}
 	defer func() { <-d.writing }()
-
-	t := &tx{reader: reader{d.writer}, state: d.state}
-	if err := d.transact(ctx, t, f); err != nil {
+	if d.unsettled != nil {
+		if err := d.settle(); err != nil {
+			return err
+		}
+	}
+	for try := 1; ; try++ {
+		t := &tx{reader: reader{d.writer}, state: d.state}
+		err := d.transact(ctx, t, f)
+		if errors.Is(err, store.ErrUnknown) {
+			d.unsettled = t
+			err = d.findOut(ctx, err)
+		}
+		if err == nil {
+			d.committed(t)
+			return nil
+		}
 		// Numbers that a failed transaction took stay unused, so that "never taken
 		// before" holds even for who remembers them.
 		d.state.sequence = t.state.sequence
-		return err
+		if try == tries || errors.Is(err, store.ErrUnknown) || !d.writer.again() {
+			return err
+		}
 	}
+}
+
+// committed tells who is to know of a transaction that it has been committed.
+func (d *DB) committed(t *tx) {
 	d.state = t.state
 	for _, f := range t.after {
 		f()
 	}
 	if len(t.records) > 0 {
+		d.hook(t.records)
+	}
+}
+
+// findOut waits until it is known whether the unsettled transaction was committed: nil if it was.
+// If it takes too long the next Update goes on with it.
+func (d *DB) findOut(ctx context.Context, unknown error) error {
+	d.log.WarnContext(ctx, "the database did not say whether it has committed, asking", "error", unknown)
+	deadline := time.Now().Add(settlePatience)
+	for {
+		done, err := d.writer.committed()
+		if err == nil {
+			d.unsettled = nil
+			if done {
+				return nil
+			}
+			return fmt.Errorf("%w: the transaction was not committed", store.ErrUnavailable)
+		}
+		if time.Now().After(deadline) {
+			return unknown
+		}
+		select {
+		case <-d.closed:
+			return unknown
+		case <-time.After(settlePause):
+		}
+	}
+}
+
+// settle finds out whether the unsettled transaction was committed. Its records are told if it
+// was; its caller has given it up.
+func (d *DB) settle() error {
+	done, err := d.writer.committed()
+	if err != nil {
+		return err
+	}
+	t := d.unsettled
+	d.unsettled = nil
+	if done && len(t.records) > 0 {
 		d.hook(t.records)
 	}
 	return nil
@@ -211,14 +305,13 @@ func (d *DB) startWriting(ctx context.Context) error {
 // transact runs f in a transaction of the writer, which is rolled back if f fails, panics
 // or ends its goroutine.
 func (d *DB) transact(ctx context.Context, t *tx, f func(store.Tx) error) (err error) {
-	if _, err := d.writer.exec(begin); err != nil {
+	if err := d.writer.begin(&t.state); err != nil {
 		return err
 	}
+	before := t.state
 	defer func() {
-		if d.writer.inTransaction() {
-			if _, e := d.writer.exec(rollback); e != nil {
-				d.log.ErrorContext(ctx, "rollback failed", "error", e)
-			}
+		if e := d.writer.rollback(); e != nil {
+			d.log.ErrorContext(ctx, "rollback failed", "error", e)
 		}
 	}()
 	if err := f(t); err != nil {
@@ -227,11 +320,7 @@ func (d *DB) transact(ctx context.Context, t *tx, f func(store.Tx) error) (err e
 	if t.failed != nil {
 		return fmt.Errorf("sqlstore: commit after a failed write: %w", t.failed)
 	}
-	if err := t.saveSequence(d.state.sequence); err != nil {
-		return err
-	}
-	_, err = d.writer.exec(commit)
-	return err
+	return d.writer.commit(before, t.state)
 }
 
 // Close implements store.Store. It waits for running transactions; later calls return
@@ -249,15 +338,16 @@ func (d *DB) Close() error {
 // closeConnections closes what Open has opened, the lock last.
 func (d *DB) closeConnections() error {
 	var errs []error
-	if d.readers != nil {
-		for range d.count {
-			errs = append(errs, (<-d.readers).close())
-		}
+	for range d.count {
+		errs = append(errs, (<-d.readers).close())
 	}
 	if d.writer != nil {
 		errs = append(errs, d.writer.close())
 	}
-	return errors.Join(append(errs, d.lock.Close())...)
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // reader implements store.Reader on a connection in a transaction.
@@ -286,7 +376,24 @@ func (t *tx) write(query string, n int, bind func(i int, a *args), affected func
 	return t.failing(t.c.write(query, n, bind, affected))
 }
 
+func (t *tx) bulk(query string, n int, bind func(i int, a *args)) (changed int, err error) {
+	changed, err = t.c.bulk(query, n, bind)
+	return changed, t.failing(err)
+}
+
+func (t *tx) later(query string, n int, bind func(i int, a *args)) error {
+	return t.failing(t.c.later(query, n, bind))
+}
+
+// insert stores n rows at once, to know whether they exist.
 func (t *tx) insert(query string, n int, bind func(i int, a *args)) error {
+	if err := t.insertLater(query, n, bind); err != nil {
+		return err
+	}
+	return t.failing(t.c.flush())
+}
+
+func (t *tx) insertLater(query string, n int, bind func(i int, a *args)) error {
 	return t.failing(t.c.insert(query, n, bind))
 }
 
@@ -304,6 +411,8 @@ func (t *tx) change(query string, values ...any) error {
 	return err
 }
 
+const saveSequence = `UPDATE counters SET value = $1 WHERE name = 'sequence'`
+
 // Sequence implements store.Tx. The counter is saved once, with the commit.
 func (t *tx) Sequence(n int) (int64, error) {
 	if n < 1 {
@@ -312,13 +421,6 @@ func (t *tx) Sequence(n int) (int64, error) {
 	next := t.state.sequence + 1
 	t.state.sequence += int64(n)
 	return next, nil
-}
-
-func (t *tx) saveSequence(saved int64) error {
-	if t.state.sequence == saved {
-		return nil
-	}
-	return t.change(`UPDATE counters SET value = $1 WHERE name = 'sequence'`, t.state.sequence)
 }
 
 // AfterCommit implements store.Tx.

@@ -33,25 +33,27 @@ func (t *tx) AddDownloads(job int64, list []iot.Download) error {
 			completed = append(completed, d.Thing)
 		}
 	}
-	err := t.write(`INSERT INTO download_devices (job, thing, completed) VALUES ($1, $2, 0) ON CONFLICT (job, thing) DO NOTHING`,
+	n, err := t.bulk(`INSERT INTO download_devices (job, thing, completed) VALUES ($1, $2, 0) ON CONFLICT (job, thing) DO NOTHING`,
 		len(started), func(i int, a *args) {
 			a.int(job)
 			a.text(string(started[i]))
-		}, func(_, rows int) { sum.Started += int64(rows) })
+		})
 	if err != nil {
 		return err
 	}
-	err = t.write(`UPDATE download_devices SET completed = 1 WHERE job = $1 AND thing = $2 AND completed = 0`,
+	sum.Started = int64(n)
+	n, err = t.bulk(`UPDATE download_devices SET completed = 1 WHERE job = $1 AND thing = $2 AND completed = 0`,
 		len(completed), func(i int, a *args) {
 			a.int(job)
 			a.text(string(completed[i]))
-		}, func(_, rows int) { sum.Completed += int64(rows) })
+		})
 	if err != nil {
 		return err
 	}
+	sum.Completed = int64(n)
 	_, err = t.exec(`INSERT INTO downloads (job, bytes, requests, refused, started, completed) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (job) DO UPDATE SET bytes = bytes + excluded.bytes, requests = requests + excluded.requests, refused = refused + excluded.refused,
-			started = started + excluded.started, completed = completed + excluded.completed`,
+		ON CONFLICT (job) DO UPDATE SET bytes = downloads.bytes + excluded.bytes, requests = downloads.requests + excluded.requests,
+			refused = downloads.refused + excluded.refused, started = downloads.started + excluded.started, completed = downloads.completed + excluded.completed`,
 		job, sum.Bytes, sum.Requests, sum.Refused, sum.Started, sum.Completed)
 	return err
 }

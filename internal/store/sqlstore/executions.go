@@ -140,8 +140,7 @@ func (t *tx) InsertExecutions(executions []iot.Execution) error {
 
 // UpdateExecutions implements store.ExecutionWriter. store.ErrNotFound if one is absent.
 func (t *tx) UpdateExecutions(executions []iot.Execution) error {
-	changed := 0
-	err := t.write(updateExecution, len(executions), func(i int, a *args) {
+	changed, err := t.bulk(updateExecution, len(executions), func(i int, a *args) {
 		e := &executions[i]
 		a.int(int64(e.Status))
 		a.int(e.Version)
@@ -152,7 +151,7 @@ func (t *tx) UpdateExecutions(executions []iot.Execution) error {
 		a.time(e.DueAt())
 		a.int(e.Job)
 		a.int(e.Seq)
-	}, func(_, rows int) { changed += rows })
+	})
 	if err == nil && changed < len(executions) {
 		err = t.failing(store.ErrNotFound)
 	}
@@ -174,10 +173,10 @@ func (t *tx) DeleteExecutions(keys []store.ExecutionKey) error {
 	if err != nil {
 		return err
 	}
-	err = t.write(deleteExecution, len(keys), func(i int, a *args) {
+	err = t.later(deleteExecution, len(keys), func(i int, a *args) {
 		a.int(keys[i].Job)
 		a.int(keys[i].Seq)
-	}, nil)
+	})
 	if err != nil {
 		return err
 	}
@@ -208,9 +207,9 @@ func (t *tx) ghostsOf(keys []store.ExecutionKey) ([]int64, error) {
 // dropGhosts forgets the ghosts of which no execution is left: nothing needs their names.
 func (t *tx) dropGhosts(ghosts []int64) error {
 	id := func(i int, a *args) { a.int(ghosts[i]) }
-	err := t.write(`DELETE FROM things WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.thing_id = things.id)`, len(ghosts), id, nil)
+	err := t.later(`DELETE FROM things WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.thing_id = things.id)`, len(ghosts), id)
 	if err != nil {
 		return err
 	}
-	return t.write(`DELETE FROM queues WHERE thing_id = $1 AND NOT EXISTS (SELECT 1 FROM things t WHERE t.id = queues.thing_id)`, len(ghosts), id, nil)
+	return t.later(`DELETE FROM queues WHERE thing_id = $1 AND NOT EXISTS (SELECT 1 FROM things t WHERE t.id = queues.thing_id)`, len(ghosts), id)
 }

@@ -11,56 +11,108 @@ import (
 	"drover/internal/store"
 )
 
-// conn is what stands between the queries and a database driver: it prepares each query
-// once, runs it for a list of arguments, and reads the columns of rows in order. Queries
-// are written with $1, $2, … in the order of their first use.
-type conn struct {
-	driver   *sqlite.Conn
-	prepared map[string]*prepared
-	many     map[string]string // by the insertion of one row, that of many
-}
+// conn is what stands between the queries and a database: it runs each query for a list of
+// arguments, and reads the columns of rows in order. Queries are written with $1, $2, … in
+// the order of their first use, in SQL that both databases take; how many of them are run is
+// the driver's.
+type conn struct{ driver }
 
-type prepared struct {
-	stmt *sqlite.Stmt
-	busy bool
+// driver is a connection to a database. It prepares each query once. A query is run for n
+// lists of arguments, each of which is bound by a call of bind.
+type driver interface {
+	// read gives every row to scan. The rows of one run come in their order, those of different
+	// runs in any. errStop from scan ends the i-th run only. scan does not use the connection.
+	read(query string, n int, bind func(i int, a *args), scan func(i int, r *row) error) error
+	// write runs a statement n times, one after the other. affected is told how many rows each
+	// has changed; it may be nil.
+	write(query string, n int, bind func(i int, a *args), affected func(i, rows int)) error
+	// bulk is write for runs of which no two touch the same row, in any order. It returns how
+	// many rows they have changed together.
+	bulk(query string, n int, bind func(i int, a *args)) (rows int, err error)
+	// later is bulk that may be put off until something else is run, or commit, which then find
+	// its error.
+	later(query string, n int, bind func(i int, a *args)) error
+	// insert is later for the insertion of one row: VALUES with its parameters in order, and
+	// perhaps an ON CONFLICT clause behind.
+	insert(query string, n int, bind func(i int, a *args)) error
+	// flush carries out what has been put off.
+	flush() error
+
+	// begin starts the one transaction that writes, when no other does, and brings s up to date
+	// if another process may have changed what it says.
+	begin(s *state) error
+	// beginRead starts a transaction on a snapshot.
+	beginRead() error
+	// commit ends what begin has started, and saves after, which was before when it began.
+	// store.ErrUnknown if nobody can tell whether it has.
+	commit(before, after state) error
+	// rollback ends a transaction that has not ended yet.
+	rollback() error
+	// again reports whether the transaction that has just failed has left no trace, and may
+	// succeed if it is carried out once more.
+	again() bool
+	// committed finds out whether the last transaction was, of which commit could not tell.
+	committed() (bool, error)
+	close() error
 }
 
 // args binds the arguments of a query, one after the other.
 type args struct {
 	stmt *sqlite.Stmt
 	n    int
+	list *parameters // instead of stmt, on PostgreSQL
 }
 
 func (a *args) int(v int64) {
 	a.n++
+	if a.stmt == nil {
+		a.list.int(a.n, v)
+		return
+	}
 	a.stmt.BindInt64(a.n, v)
 }
 
 func (a *args) time(v iot.Time) { a.int(int64(v)) }
 
+// bool binds 0 or 1: columns are numbers.
 func (a *args) bool(v bool) {
-	a.n++
-	a.stmt.BindBool(a.n, v)
+	n := int64(0)
+	if v {
+		n = 1
+	}
+	a.int(n)
 }
 
 func (a *args) text(v string) {
 	a.n++
+	if a.stmt == nil {
+		a.list.text(a.n, v)
+		return
+	}
 	a.stmt.BindText(a.n, v)
 }
 
 func (a *args) blob(v []byte) {
 	a.n++
+	if a.stmt == nil {
+		a.list.blob(a.n, v)
+		return
+	}
 	a.stmt.BindBytes(a.n, v)
 }
 
 // row reads the columns of a row, one after the other.
 type row struct {
-	stmt *sqlite.Stmt
-	col  int
+	stmt   *sqlite.Stmt
+	col    int
+	values [][]byte // instead of stmt, on PostgreSQL
 }
 
 func (r *row) int() int64 {
 	r.col++
+	if r.stmt == nil {
+		return number(r.values[r.col-1])
+	}
 	return r.stmt.ColumnInt64(r.col - 1)
 }
 
@@ -70,12 +122,18 @@ func (r *row) bool() bool { return r.int() != 0 }
 
 func (r *row) text() string {
 	r.col++
+	if r.stmt == nil {
+		return string(r.values[r.col-1])
+	}
 	return r.stmt.ColumnText(r.col - 1)
 }
 
 // blob returns bytes as a string, "" for NULL: what is decoded from it can share it.
 func (r *row) blob() string {
 	r.col++
+	if r.stmt == nil {
+		return string(r.values[r.col-1])
+	}
 	// ColumnText would make SQLite convert, and so copy, the bytes first.
 	rd := r.stmt.ColumnReader(r.col - 1)
 	var b strings.Builder
@@ -86,107 +144,6 @@ func (r *row) blob() string {
 
 // errStop ends reading a list early, without an error.
 var errStop = errors.New("stop")
-
-// prepare returns the query ready to be bound, and the function that gives it back.
-func (c *conn) prepare(query string) (*sqlite.Stmt, func(), error) {
-	p := c.prepared[query]
-	if p == nil {
-		stmt, err := c.driver.Prepare(query)
-		if err != nil {
-			return nil, nil, failed(query, err)
-		}
-		// To SQLite $1 is a name, and numbers are given in the order of appearance.
-		for i := range stmt.BindParamCount() {
-			if stmt.BindParamName(i+1) != fmt.Sprintf("$%d", i+1) {
-				panic("sqlstore: parameters out of order: " + query)
-			}
-		}
-		p = &prepared{stmt: stmt}
-		c.prepared[query] = p
-	}
-	if p.busy {
-		panic("sqlstore: query started again while its rows are read: " + query)
-	}
-	p.busy = true
-	return p.stmt, func() { p.busy = false }, nil
-}
-
-// insert stores n rows. The query is that of one row: VALUES with its parameters in
-// order, and perhaps an ON CONFLICT clause behind.
-func (c *conn) insert(query string, n int, bind func(i int, a *args)) error {
-	many := n / rowsAtOnce
-	err := c.write(c.manyRows(query), many, func(i int, a *args) {
-		for j := range rowsAtOnce {
-			bind(i*rowsAtOnce+j, a)
-		}
-	}, nil)
-	if err != nil {
-		return err
-	}
-	done := many * rowsAtOnce
-	return c.write(query, n-done, func(i int, a *args) { bind(done+i, a) }, nil)
-}
-
-// write runs a statement n times, each time with the arguments that bind binds. After
-// each, affected is told how many rows changed; it may be nil.
-func (c *conn) write(query string, n int, bind func(i int, a *args), affected func(i, rows int)) error {
-	if n == 0 {
-		return nil
-	}
-	stmt, done, err := c.prepare(query)
-	if err != nil {
-		return err
-	}
-	defer done()
-	for i := range n {
-		bind(i, &args{stmt: stmt})
-		_, err := stmt.Step()
-		if err == nil {
-			err = stmt.Reset()
-		}
-		if err != nil {
-			return failed(query, err)
-		}
-		if affected != nil {
-			affected(i, c.driver.Changes())
-		}
-	}
-	return nil
-}
-
-// read runs a query n times, each time with the arguments that bind binds, and gives
-// every row to scan. errStop from scan ends the i-th run only.
-func (c *conn) read(query string, n int, bind func(i int, a *args), scan func(i int, r *row) error) error {
-	if n == 0 {
-		return nil
-	}
-	stmt, done, err := c.prepare(query)
-	if err != nil {
-		return err
-	}
-	defer done()
-	for i := range n {
-		bind(i, &args{stmt: stmt})
-		for {
-			more, err := stmt.Step()
-			if err != nil {
-				return failed(query, err)
-			}
-			if !more {
-				break
-			}
-			if err := scan(i, &row{stmt: stmt}); err == errStop {
-				break
-			} else if err != nil {
-				return errors.Join(err, stmt.Reset())
-			}
-		}
-		if err := stmt.Reset(); err != nil {
-			return failed(query, err)
-		}
-	}
-	return nil
-}
 
 // exec runs a statement once and returns how many rows changed.
 func (c *conn) exec(query string, values ...any) (int, error) {
@@ -245,12 +202,4 @@ func bindAll(values []any) func(int, *args) {
 			}
 		}
 	}
-}
-
-// failed says which query an error of the driver is about.
-func failed(query string, err error) error {
-	if taken(err) {
-		return fmt.Errorf("%w: %w", store.ErrExists, err)
-	}
-	return fmt.Errorf("sqlstore: %w, in %q", err, query)
 }

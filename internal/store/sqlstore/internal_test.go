@@ -68,7 +68,7 @@ func (c collector) Close() error {
 func (c collector) collect(from *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for query := range from.prepared {
+	for query := range from.driver.(*sqliteConn).prepared {
 		c.queries[query] = true
 	}
 }

@@ -307,14 +307,14 @@ func (t *tx) InsertJob(job *iot.Job) (err error) {
 
 // insertTargets stores the targets of the job from the given position on.
 func (t *tx) insertTargets(job *iot.Job, from int) error {
-	return t.write(insertTarget, len(job.Targets)-from, func(i int, a *args) {
+	return t.later(insertTarget, len(job.Targets)-from, func(i int, a *args) {
 		target := job.Targets[from+i]
 		a.int(job.ID)
 		a.int(int64(from + i))
 		a.text(target.ARN)
 		a.int(target.ThingID)
 		a.int(target.GroupID)
-	}, nil)
+	})
 }
 
 // SaveJob implements store.JobWriter. store.ErrNotFound if the job is absent.
@@ -338,16 +338,12 @@ func (t *tx) SaveJob(job *iot.Job) error {
 // AddCounts implements store.JobWriter. The first of the counts, of no status, is not
 // kept. store.ErrNotFound if a job is absent; a count that would fall below zero is an error.
 func (t *tx) AddCounts(deltas []store.CountDelta) ([]store.JobCounts, error) {
-	changed := 0
-	err := t.write(addCounts, len(deltas), func(i int, a *args) {
+	err := t.later(addCounts, len(deltas), func(i int, a *args) {
 		for _, d := range deltas[i].Delta[iot.Queued:] {
 			a.int(d)
 		}
 		a.int(deltas[i].Job)
-	}, func(_, rows int) { changed += rows })
-	if err == nil && changed < len(deltas) {
-		err = t.failing(store.ErrNotFound)
-	}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -355,13 +351,18 @@ func (t *tx) AddCounts(deltas []store.CountDelta) ([]store.JobCounts, error) {
 		return nil, err
 	}
 	counts := make([]store.JobCounts, len(deltas))
+	found := 0
 	err = t.c.read(countsOfJob, len(deltas),
 		func(i int, a *args) { a.int(deltas[i].Job) },
 		func(i int, row *row) error {
 			counts[i] = store.JobCounts{Counts: scanCounts(row), Executed: scanExecuted(row)}
+			found++
 			return nil
 		})
-	return counts, err
+	if err == nil && found < len(deltas) {
+		err = store.ErrNotFound
+	}
+	return counts, t.failing(err)
 }
 
 // addExecuted applies the deltas of Executed that change something.
@@ -372,12 +373,12 @@ func (t *tx) addExecuted(deltas []store.CountDelta) error {
 			changes = append(changes, &deltas[i])
 		}
 	}
-	return t.write(addExecuted, len(changes), func(i int, a *args) {
+	return t.later(addExecuted, len(changes), func(i int, a *args) {
 		for _, s := range executed {
 			a.int(changes[i].Executed[s])
 		}
 		a.int(changes[i].Job)
-	}, nil)
+	})
 }
 
 // DeleteJob implements store.JobWriter.

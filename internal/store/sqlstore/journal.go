@@ -43,7 +43,7 @@ func (t *tx) Append(records ...iot.Record) error {
 	var bad error
 	first := len(t.records)
 	t.records = append(t.records, records...)
-	err := t.insert(insertRecord, len(records), func(i int, a *args) {
+	err := t.insertLater(insertRecord, len(records), func(i int, a *args) {
 		r := &t.records[first+i]
 		t.state.journal++
 		r.ID = t.state.journal

@@ -98,7 +98,7 @@ func TestMigrate(t *testing.T) {
 // makeFirst makes a database of version 1.
 func makeFirst(t *testing.T, path string) {
 	t.Helper()
-	scripts, err := migrations()
+	scripts, err := migrations("sqlite")
 	if err != nil {
 		t.Fatal(err)
 	}

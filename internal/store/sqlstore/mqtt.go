@@ -122,11 +122,11 @@ func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
 		{`DELETE FROM mqtt_messages WHERE id = $1`, c.EndedMessages},
 		{`DELETE FROM mqtt_wills WHERE id = $1`, c.EndedWills},
 	} {
-		if err := t.write(d.query, len(d.keys), func(i int, a *args) { a.int(d.keys[i]) }, nil); err != nil {
+		if err := t.later(d.query, len(d.keys), func(i int, a *args) { a.int(d.keys[i]) }); err != nil {
 			return err
 		}
 	}
-	err := t.write(`DELETE FROM mqtt_retained WHERE topic = $1`, len(c.EndedRetained), func(i int, a *args) { a.text(c.EndedRetained[i]) }, nil)
+	err := t.later(`DELETE FROM mqtt_retained WHERE topic = $1`, len(c.EndedRetained), func(i int, a *args) { a.text(c.EndedRetained[i]) })
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,8 @@ func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
 				a.int(c.Groups[i].Key)
 				a.text(c.Groups[i].Filter)
 			}},
-		{`INSERT INTO mqtt_messages (id, topic, payload, qos, retain, expires_at, properties) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		{`INSERT INTO mqtt_messages (id, topic, payload, qos, retain, expires_at, properties) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (id) DO NOTHING`,
 			len(c.Messages), func(i int, a *args) {
 				m := &c.Messages[i]
 				a.int(m.Key)
@@ -163,7 +164,7 @@ func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
 				a.time(m.Expires)
 				a.text(m.Properties)
 			}},
-		{`INSERT INTO mqtt_entries (seq, owner_id, message_id, retain, until_at) VALUES ($1, $2, $3, $4, $5)`,
+		{`INSERT INTO mqtt_entries (seq, owner_id, message_id, retain, until_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (seq) DO NOTHING`,
 			len(c.Entries), func(i int, a *args) {
 				e := &c.Entries[i]
 				a.int(e.Seq)
@@ -200,9 +201,9 @@ func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
 				a.time(w.Due)
 			}},
 	} {
-		if err := t.insert(s.query, s.rows, s.bind); err != nil {
+		if err := t.insertLater(s.query, s.rows, s.bind); err != nil {
 			return err
 		}
 	}
-	return nil
+	return t.failing(t.c.flush())
 }

@@ -91,12 +91,12 @@ func (t *tx) SaveQueues(queues []iot.Queue) error {
 	// fails. That pays where rows share pages, as those of a rollout do; devices are anywhere.
 	var err error
 	if len(full) < neighbours {
-		err = t.write(saveQueue, len(full), bind, nil)
+		err = t.later(saveQueue, len(full), bind)
 	} else {
-		err = t.insert(saveQueue, len(full), bind)
+		err = t.insertLater(saveQueue, len(full), bind)
 	}
 	if err != nil {
 		return err
 	}
-	return t.write(deleteQueue, len(empty), func(i int, a *args) { a.int(empty[i].ThingID) }, nil)
+	return t.later(deleteQueue, len(empty), func(i int, a *args) { a.int(empty[i].ThingID) })
 }

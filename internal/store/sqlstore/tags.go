@@ -46,10 +46,10 @@ func (t *tx) DeleteTags(arn string, keys []string) error {
 		_, err := t.exec(`DELETE FROM tags WHERE arn = $1`, arn)
 		return err
 	}
-	return t.write(`DELETE FROM tags WHERE arn = $1 AND key = $2`, len(keys), func(i int, a *args) {
+	return t.later(`DELETE FROM tags WHERE arn = $1 AND key = $2`, len(keys), func(i int, a *args) {
 		a.text(arn)
 		a.text(keys[i])
-	}, nil)
+	})
 }
 
 // SaveEventConfigurations implements store.TagWriter.

@@ -170,7 +170,7 @@ func (t *tx) InsertThings(things []*iot.Thing) error {
 	if err != nil {
 		return err
 	}
-	err = t.write(reviveThing, len(ghosts), func(n int, a *args) {
+	err = t.later(reviveThing, len(ghosts), func(n int, a *args) {
 		i := ghosts[n]
 		a.text(things[i].UUID)
 		a.text(things[i].Type)
@@ -178,7 +178,7 @@ func (t *tx) InsertThings(things []*iot.Thing) error {
 		a.int(things[i].Version)
 		a.time(things[i].CreatedAt)
 		a.int(ids[i])
-	}, nil)
+	})
 	if err != nil {
 		return err
 	}
@@ -209,13 +209,12 @@ func (t *tx) SaveThings(things []*iot.Thing) error {
 	if err != nil {
 		return t.failing(err)
 	}
-	changed := 0
-	err = t.write(saveThing, len(things), func(i int, a *args) {
+	changed, err := t.bulk(saveThing, len(things), func(i int, a *args) {
 		a.text(things[i].Type)
 		a.text(attributes[i])
 		a.int(things[i].Version)
 		a.int(things[i].ID)
-	}, func(_, rows int) { changed += rows })
+	})
 	if err == nil && changed < len(things) {
 		err = t.failing(store.ErrNotFound)
 	}

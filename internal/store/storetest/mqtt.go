@@ -81,6 +81,7 @@ var mqtt = []testCase{
 			c.EndedEntries = append(c.EndedEntries, i+1)
 		}
 		f.update(func(tx store.Tx) error { return tx.SaveMQTT(&c) })
+		f.update(func(tx store.Tx) error { return tx.SaveMQTT(&store.MQTTChanges{MQTTKept: c.MQTTKept}) }) // the same once more
 		have := read(f, store.Reader.MQTT)
 		f.equal([]int{len(have.Messages), len(have.Entries)}, []int{1000, 1000})
 		f.equal(have.Entries, c.Entries)
