@@ -19,12 +19,15 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
+
+	"drover/internal/envtest"
 )
 
 var (
 	endpointFlag = flag.String("endpoint", "", "URL of the API of the server to test; default: a drover of this checkout")
 	mqttFlag     = flag.String("mqtt", "", "URL of the MQTT listener of the server to test, mqtt://HOST:PORT")
 	regionFlag   = flag.String("region", "us-east-1", "AWS region of the server to test")
+	storeFlag    = flag.String("store", os.Getenv("DROVER_TEST_STORE"), "store of the servers that are started: sqlite, or postgres; default: what DROVER_TEST_STORE says, or sqlite")
 	accountFlag  = flag.String("account", "123456789012", "AWS account of the server to test")
 )
 
@@ -120,6 +123,13 @@ func start(data string, flags ...string) (*server, error) {
 	args := append([]string{"serve", "--data", data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--log-level", "warn"}, flags...)
 	cmd := exec.Command(path, args...)
 	cmd.Stderr = os.Stderr
+	if *storeFlag == "postgres" && !slices.Contains(flags, "--test") {
+		database, err := databaseOf(data)
+		if err != nil {
+			return nil, err
+		}
+		cmd.Env = append(os.Environ(), "DROVER_STORE="+database)
+	}
 	// No server outlives a test binary that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := cmd.StdoutPipe()
@@ -143,6 +153,26 @@ func start(data string, flags ...string) (*server, error) {
 	}
 	s.key, s.secret, err = readKey(filepath.Join(data, "credentials"))
 	return s, err
+}
+
+// databases are the PostgreSQL databases of data folders.
+var databases = struct {
+	sync.Mutex
+	urls map[string]string
+}{urls: make(map[string]string)}
+
+// databaseOf returns the URL of the database that goes with the data folder.
+func databaseOf(data string) (string, error) {
+	databases.Lock()
+	defer databases.Unlock()
+	if databases.urls[data] == "" {
+		url, err := envtest.NewPostgreSQL()
+		if err != nil {
+			return "", err
+		}
+		databases.urls[data] = url
+	}
+	return databases.urls[data], nil
 }
 
 func readKey(path string) (key, secret string, err error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"drover/internal/iot"
+	"drover/internal/store/sqlstore"
 )
 
 // serveConfig is everything that can be said about a server.
@@ -36,7 +37,7 @@ type serveConfig struct {
 	RequireSNI     bool              `name:"require-sni" help:"Refuse clients that do not name the server in the handshake." group:"TLS"`
 	Proxies        []netip.Prefix    `name:"proxy-protocol" help:"Networks of load balancers in front of all addresses, such as 10.0.0.0/24, that say by the PROXY protocol (1 or 2) for whom they speak. From there nothing else is accepted." placeholder:"CIDR"`
 	Insecure       bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
-	Store          string            `help:"Where to keep things: sqlite (a file in the data folder)." default:"sqlite" placeholder:"sqlite"`
+	Store          string            `help:"Where to keep things: sqlite, a file in the data folder, or a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE (better in the environment than on the command line)." default:"sqlite" placeholder:"STORE"`
 	Objects        bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
 	ObjectDir      string            `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
 	Account        string            `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
@@ -152,10 +153,14 @@ func (c *serveConfig) check() error {
 	}
 	switch {
 	case c.Store == "sqlite":
-	case strings.HasPrefix(c.Store, "postgres:"), strings.HasPrefix(c.Store, "postgresql:"):
-		errs = append(errs, errors.New("--store: PostgreSQL is not supported yet; use sqlite"))
-	default:
-		errs = append(errs, fmt.Errorf("--store: %q is not a store; use sqlite", c.Store))
+	case c.postgres() && c.Test:
+		errs = append(errs, errors.New("--store: --test keeps everything in a temporary folder, and not in PostgreSQL"))
+	case c.postgres():
+		if err := sqlstore.CheckURL(c.Store); err != nil {
+			errs = append(errs, fmt.Errorf("--store: %w", err))
+		}
+	default: // which may be a URL with a password, and a typing error in front
+		errs = append(errs, errors.New("--store: neither sqlite nor a URL that begins with postgres://"))
 	}
 	if err := c.S3.check(); err != nil {
 		errs = append(errs, err)
@@ -199,6 +204,11 @@ func (c *serveConfig) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// postgres reports whether the store is a PostgreSQL database.
+func (c *serveConfig) postgres() bool {
+	return strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://")
 }
 
 // overTLS reports whether there is a listener that needs a certificate.

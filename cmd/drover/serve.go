@@ -98,7 +98,9 @@ type server struct {
 
 	objects     *objects.Server // nil: none
 	objectStore *objects.Store
-	objectLock  io.Closer // nil if the lock of the store is enough
+	objectLock  io.Closer // nil if the lock of the data folder is enough
+
+	folderLock io.Closer // of the data folder; nil if the store has it
 
 	temporary   string // folder that goes with the server, "" for none
 	listeners   []net.Listener
@@ -134,7 +136,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 			return nil, err
 		}
 	}
-	// The store before the listeners: it is also what keeps a second server off the folder.
+	// The store before the listeners: a file is also what keeps a second server off the folder.
 	folder := cfg.Data
 	if cfg.Test {
 		if folder, err = os.MkdirTemp("", "drover-test-"); err != nil {
@@ -142,7 +144,14 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		}
 		s.temporary = folder
 	}
-	if s.store, err = sqlstore.Open(ctx, sqlstore.Config{Path: filepath.Join(folder, "drover.db"), Logger: log}); err != nil {
+	database := sqlstore.Config{Path: filepath.Join(folder, "drover.db"), Logger: log}
+	if cfg.postgres() {
+		if s.folderLock, err = sqlstore.Lock(database.Path); err != nil {
+			return nil, err
+		}
+		database = sqlstore.Config{URL: cfg.Store, Logger: log}
+	}
+	if s.store, err = sqlstore.Open(ctx, database); err != nil {
 		return nil, err
 	}
 	if cfg.Objects {
@@ -199,8 +208,8 @@ func (s *server) openObjects(folder string) (err error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("--objects-dir: %w", err)
 		}
-		// The lock of the store does not reach there.
-		if s.objectLock, err = sqlstore.Lock(dir); err != nil {
+		// The lock of the data folder does not reach there.
+		if s.objectLock, err = sqlstore.Lock(filepath.Join(dir, "drover")); err != nil {
 			return fmt.Errorf("--objects-dir: %w", err)
 		}
 	}
@@ -567,8 +576,10 @@ func (s *server) stop() error {
 		}
 		errs = append(errs, s.store.Close())
 	}
-	if s.objectLock != nil {
-		errs = append(errs, s.objectLock.Close())
+	for _, lock := range []io.Closer{s.objectLock, s.folderLock} {
+		if lock != nil {
+			errs = append(errs, lock.Close())
+		}
 	}
 	if s.audit != nil {
 		errs = append(errs, s.audit.Close())

@@ -176,6 +176,9 @@ func (e *Engine) batchOnce(ctx context.Context, batch []*ask) {
 	if err != nil {
 		e.log.ErrorContext(ctx, "batch failed", "requests", len(batch), "err", err)
 		failed := iot.Errorf(iot.Internal, "The request could not be carried out")
+		if iot.ErrorCode(err) == iot.Unavailable {
+			failed = iot.Errorf(iot.Unavailable, "The request could not be carried out now")
+		}
 		for _, a := range batch {
 			a.answer, a.err = nil, failed
 			a.reply(nil, failed)
@@ -209,7 +212,7 @@ func (e *Engine) carryOut(w *work, batch []*ask) error {
 		}
 		a.answer, a.err = e.request(w, q, a.Request)
 		// What is not a refusal is a broken store: nothing of this batch can be trusted.
-		if iot.ErrorCode(a.err) == iot.Internal {
+		if code := iot.ErrorCode(a.err); code == iot.Internal || code == iot.Unavailable {
 			return a.err
 		}
 	}
