@@ -35,6 +35,7 @@ var packages = map[string]struct {
 	"internal/auth":            {imports: "internal/auth/policy internal/iot internal/pki"},
 	"internal/authorizer":      {imports: "internal/iot internal/webhook"},
 	"internal/auth/policy":     {},
+	"internal/backup":          {},
 	"internal/broker":          {tests: "internal/mqtttest"},
 	"internal/controlplane":    {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/dataplane":       {imports: "internal/iot internal/wire internal/auth", tests: anything},

@@ -159,8 +159,8 @@ func (c *serveConfig) check() error {
 		if err := sqlstore.CheckURL(c.Store); err != nil {
 			errs = append(errs, fmt.Errorf("--store: %w", err))
 		}
-	default: // which may be a URL with a password, and a typing error in front
-		errs = append(errs, errors.New("--store: neither sqlite nor a URL that begins with postgres://"))
+	default:
+		errs = append(errs, errNoStore)
 	}
 	if err := c.S3.check(); err != nil {
 		errs = append(errs, err)
@@ -207,9 +207,15 @@ func (c *serveConfig) check() error {
 }
 
 // postgres reports whether the store is a PostgreSQL database.
-func (c *serveConfig) postgres() bool {
-	return strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://")
+func (c *serveConfig) postgres() bool { return isPostgres(c.Store) }
+
+func isPostgres(store string) bool {
+	return strings.HasPrefix(store, "postgres://") || strings.HasPrefix(store, "postgresql://")
 }
+
+// errNoStore does not repeat what was given, which may be a URL with a password, and a typing
+// error in front.
+var errNoStore = errors.New("--store: neither sqlite nor a URL that begins with postgres://")
 
 // overTLS reports whether there is a listener that needs a certificate.
 func (c *serveConfig) overTLS() bool {

@@ -21,6 +21,7 @@ import (
 	"drover/internal/audit"
 	"drover/internal/auth"
 	"drover/internal/authorizer"
+	"drover/internal/backup"
 	"drover/internal/broker"
 	"drover/internal/controlplane"
 	"drover/internal/dataplane"
@@ -128,6 +129,9 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
+	if err := backup.Finished(cfg.Data); err != nil {
+		return nil, err
+	}
 	if s.key, err = auth.LoadOrCreateKey(cfg.Data); err != nil {
 		return nil, err
 	}
@@ -144,7 +148,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		}
 		s.temporary = folder
 	}
-	database := sqlstore.Config{Path: filepath.Join(folder, "drover.db"), Logger: log}
+	database := sqlstore.Config{Path: filepath.Join(folder, databaseFile), Logger: log}
 	if cfg.postgres() {
 		if s.folderLock, err = sqlstore.Lock(database.Path); err != nil {
 			return nil, err
@@ -212,6 +216,9 @@ func (s *server) openObjects(folder string) (err error) {
 		if s.objectLock, err = sqlstore.Lock(filepath.Join(dir, "drover")); err != nil {
 			return fmt.Errorf("--objects-dir: %w", err)
 		}
+	}
+	if err := backup.Finished(dir); err != nil {
+		return err
 	}
 	s.objectStore, err = objects.OpenStore(dir, time.Now)
 	return err
