@@ -648,7 +648,9 @@ func appendPublish(b []byte, m *Message, version, qos byte, retain, dup bool, id
 
 func messageList(m *Message, now time.Time) (b []byte) {
 	if !m.Expires.IsZero() {
-		left := max(0, m.Expires.Sub(now)/time.Second)
+		// Less the seconds that it has waited, in full (MQTT 5 3.3.2.3.3): one that goes on at
+		// once keeps its interval, and none that is alive says 0.
+		left := max(0, (m.Expires.Sub(now)+time.Second-1)/time.Second)
 		b = binary.BigEndian.AppendUint32(append(b, propMessageExpiry), uint32(left))
 	}
 	p := m.Properties

@@ -242,11 +242,11 @@ func TestB091B092B094MessageExpiry(t *testing.T) {
 			want   int // the expiry that arrives, -1: no message
 		}{
 			{30, 20 * time.Second, 10},
-			{30, 20*time.Second + 500*time.Millisecond, 9},
-			{30, 29*time.Second + 100*time.Millisecond, 0},
+			{30, 20*time.Second + 500*time.Millisecond, 10},
+			{30, 29*time.Second + 100*time.Millisecond, 1},
 			{30, 31 * time.Second, -1},
 			{0, 0, 1},
-			{0, 500 * time.Millisecond, 0},
+			{0, 500 * time.Millisecond, 1},
 			{0, 1100 * time.Millisecond, -1},
 		} {
 			to := b.join(persistent(v, "to", 3600))
