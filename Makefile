@@ -9,7 +9,7 @@ SOAK     ?= 1h
 DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench bench-broker demo verify fuzz soak
+.PHONY: help build check lint test race bench bench-go bench-broker demo verify fuzz soak
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,10 @@ test: ## Set up what the tests need, say what that is, and run all tests
 race: ## Run the tests under the race detector (needs a C compiler)
 	scripts/gotest.sh $(TESTFLAGS) -race $(RACE)
 
-bench: ## Run every benchmark once
+bench: ## Measure drover beside mosquitto, all parts (20 minutes, quiet machine, 20,000 open files); figures in bench.json
+	$(GO) build -o bin/drover ./cmd/drover && bin/drover bench --json bench.json
+
+bench-go: ## Run every benchmark of the packages once
 	$(GO) test -run '^$$' -bench . -benchtime 1x -benchmem $(TESTFLAGS) $(PACKAGES)
 
 bench-broker: ## What the MQTT broker costs, in a process of its own, and mosquitto beside it if installed; needs 20,000 open files

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -146,9 +148,23 @@ type fleetCmd struct {
 	Idle       time.Duration `help:"Stop when there was nothing to do for so long; 0 goes on until interrupted." default:"0s"`
 	Seed       uint64        `help:"Seed of everything random; 0 draws one." default:"0"`
 	JSON       bool          `help:"Print the summary as JSON."`
+
+	Measure  time.Duration `help:"Measure the server for so long instead of playing: devices ask again as soon as they are answered. Prints JSON." group:"Measuring" default:"0s"`
+	Active   int           `help:"How many of the devices ask; 0: all." group:"Measuring" default:"0"`
+	QoS      byte          `name:"qos" help:"QoS of requests and subscriptions: 0 or 1." group:"Measuring" enum:"0,1" default:"1"`
+	Interval time.Duration `help:"Pause of a device between an answer and its next request." group:"Measuring" default:"0s"`
+	Echo     bool          `help:"The server is a broker that knows no jobs: devices are answered by what they publish themselves." group:"Measuring"`
+	Of       int           `help:"The devices are the first ones of a fleet of so many, and named so." group:"Measuring" hidden:"" default:"0"`
+	Wait     bool          `help:"When all are connected, print a line and wait for one on standard input." group:"Measuring" hidden:""`
 }
 
 func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
+	if c.Echo {
+		if c.Measure == 0 || c.MQTTURL == "" {
+			return errors.New("--echo needs --measure and --mqtt-url")
+		}
+		return c.measure(ctx, s, c.MQTTURL)
+	}
 	a, err := c.api()
 	if err != nil {
 		return err
@@ -176,6 +192,9 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
+	if c.Measure > 0 {
+		return c.measure(ctx, s, devices)
+	}
 	cfg := fleetsim.Config{
 		Endpoint: devices, Things: names, Duration: c.Duration, Executions: c.Executions, Idle: c.Idle, Seed: c.Seed,
 		Success: c.Success, ProtocolVersion: 4,
@@ -186,11 +205,11 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 			return err
 		}
 	}
-	if c.Success == 0 {
-		cfg.Success = -1 // never
-	}
 	if c.MQTT == "5" {
 		cfg.ProtocolVersion = 5
+	}
+	if c.Success == 0 {
+		cfg.Success = -1 // never
 	}
 	fleet, err := fleetsim.New(cfg)
 	if err != nil {
@@ -207,6 +226,36 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 	}
 	_, failed := fmt.Fprintf(s.out, "%s\n", text)
 	return errors.Join(err, failed)
+}
+
+// measure has the devices ask as fast as they are answered.
+func (c *fleetCmd) measure(ctx context.Context, s *streams, url string) (err error) {
+	load := fleetsim.Load{
+		Endpoint: url, Things: fleetsim.Names(c.Prefix, max(c.Of, c.Things))[:c.Things], ProtocolVersion: 4,
+		Active: c.Active, QoS: c.QoS, Echo: c.Echo, Interval: c.Interval, Duration: c.Measure,
+	}
+	if c.MQTT == "5" {
+		load.ProtocolVersion = 5
+	}
+	if strings.HasPrefix(url, "mqtts://") {
+		if load.TLS, err = c.tlsConfig(); err != nil {
+			return err
+		}
+	}
+	if c.Wait {
+		load.Connected = func() error {
+			if _, err := fmt.Fprintln(s.out, "connected"); err != nil {
+				return err
+			}
+			_, err := bufio.NewReader(os.Stdin).ReadString('\n')
+			return err
+		}
+	}
+	result, err := load.Run(ctx)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(s.out).Encode(result)
 }
 
 // tlsConfig is how the devices connect with TLS.

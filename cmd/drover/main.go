@@ -20,6 +20,7 @@ type cli struct {
 	Demo     demoCmd     `cmd:"" help:"Run a server in a temporary folder with simulated devices, and one job until it completes."`
 	Fleet    fleetCmd    `cmd:"" help:"Run simulated devices against a server."`
 	Rehearse rehearseCmd `cmd:"" help:"Run a job on a simulated fleet under a virtual clock: how long it takes, when it aborts, how many devices are hit by then."`
+	Bench    benchCmd    `cmd:"" help:"Measure what this machine carries: servers in temporary folders, devices, and mosquitto beside them if installed."`
 	Import   importCmd   `cmd:"" help:"Register things in bulk from a file of JSON lines."`
 	Backup   backupCmd   `cmd:"" help:"Copy everything that a server keeps into a new folder, while it runs, or check such a copy."`
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty data folder, once it has been checked."`

@@ -1,0 +1,371 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"drover/internal/auth"
+	"drover/internal/pki"
+)
+
+// process is a server under measurement.
+type process struct {
+	cmd     *exec.Cmd
+	address string
+	done    chan struct{} // closed when it has ended
+}
+
+func startProcess(cmd *exec.Cmd, address string) (*process, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, address: address, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // most are killed
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// kill ends the process, if it has not ended.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// stat reads a file of /proc about the process.
+func (p *process) stat(file string) ([]byte, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, file))
+	if err != nil {
+		return nil, fmt.Errorf("what the server uses can be told on Linux only: %w", err)
+	}
+	return text, nil
+}
+
+// cpu is the processor time that the process has used, in seconds.
+func (p *process) cpu() (float64, error) {
+	text, err := p.stat("stat")
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	return float64(user+system) / 100, errors.Join(err1, err2) // clock ticks are hundredths everywhere
+}
+
+// resident is the memory of the process in bytes.
+func (p *process) resident() (int64, error) {
+	text, err := p.stat("statm")
+	if err != nil {
+		return 0, err
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// benchServer is a drover in a process of its own.
+type benchServer struct {
+	*process
+	bench *bench
+	data  string
+	at    endpoints
+	api   *api
+}
+
+// serve starts a server on an empty folder.
+func (b *bench) serve() (*benchServer, error) {
+	data, err := os.MkdirTemp(b.dir, "data-")
+	if err != nil {
+		return nil, err
+	}
+	s := &benchServer{bench: b, data: data}
+	return s, s.start()
+}
+
+// start starts the server on its folder and waits until it is ready.
+func (s *benchServer) start() error {
+	cmd := exec.CommandContext(s.bench.ctx, s.bench.self, "serve", "--data", s.data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0",
+		"--mqtts", "127.0.0.1:0", "--tls", "--limit-accept-rate", "100000", "--log-level", "error")
+	cmd.Stderr = s.bench.err
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if s.process, err = startProcess(cmd, ""); err != nil {
+		return err
+	}
+	if err := json.NewDecoder(stdout).Decode(&s.at); err != nil {
+		return fmt.Errorf("the server did not start: %w", err)
+	}
+	key, err := auth.LoadKey(s.data)
+	s.api = &api{url: s.at.HTTP, mqtt: s.at.MQTT, key: key, region: "us-east-1"}
+	return err
+}
+
+// stop ends the server in order.
+func (s *benchServer) stop() error {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-s.done
+	return nil
+}
+
+// certificate makes one for all devices, which may do everything. It returns the flags of
+// fleet that name it.
+func (s *benchServer) certificate(ctx context.Context) ([]string, error) {
+	var made struct {
+		ARN  string `json:"certificateArn"`
+		PEM  string `json:"certificatePem"`
+		Pair struct {
+			Private string `json:"PrivateKey"`
+		} `json:"keyPair"`
+	}
+	policy := map[string]any{"policyDocument": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}`}
+	err := s.api.call(ctx, http.MethodPost, "/keys-and-certificate?setAsActive=true", nil, &made)
+	if err == nil {
+		err = s.api.call(ctx, http.MethodPost, "/policies/all", policy, nil)
+	}
+	if err == nil {
+		err = s.api.call(ctx, http.MethodPut, "/target-policies/all", map[string]any{"target": made.ARN}, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cert, key := filepath.Join(s.data, "device.pem"), filepath.Join(s.data, "device.key")
+	return []string{"--cert", cert, "--key", key}, errors.Join(os.WriteFile(cert, []byte(made.PEM), 0o600), os.WriteFile(key, []byte(made.Pair.Private), 0o600))
+}
+
+// mosquitto starts the other broker, nil if there is none.
+func (b *bench) mosquitto(data string, secure bool) (*process, error) {
+	if b.Mosquitto == "none" {
+		return nil, nil
+	}
+	path, err := exec.LookPath(b.Mosquitto)
+	if err != nil {
+		if path, err = exec.LookPath("/usr/sbin/" + b.Mosquitto); err != nil {
+			return nil, nil // nothing to compare with
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	addr := l.Addr().(*net.TCPAddr)
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nlog_type none\nuser root\nmax_inflight_messages 100\n", addr.Port)
+	if secure {
+		file := filepath.Join(data, "mosquitto.pem")
+		if err := serverFile(file, data); err != nil {
+			return nil, err
+		}
+		text += fmt.Sprintf("certfile %s\nkeyfile %s\n", file, file)
+	}
+	config := filepath.Join(data, "mosquitto.conf")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(b.ctx, path, "-c", config)
+	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
+	p, err := startProcess(cmd, addr.String())
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		conn, err := net.Dial("tcp", p.address)
+		if err == nil {
+			return p, conn.Close()
+		}
+		if time.Now().After(deadline) {
+			p.kill()
+			return nil, fmt.Errorf("mosquitto does not listen: %w", err)
+		}
+	}
+}
+
+// serverFile writes certificates and key for a server on loopback, of the authority of the
+// data folder.
+func serverFile(name, data string) error {
+	pair, err := pki.Open(data).IssueServer([]string{"localhost", "127.0.0.1"}, time.Now())
+	if err != nil {
+		return err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	for _, c := range pair.Certificate {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
+	}
+	return os.WriteFile(name, text, 0o600)
+}
+
+// loadFigures is what `drover fleet --measure` prints.
+type loadFigures struct {
+	Seconds  float64 `json:"seconds"`
+	Answers  int64   `json:"answers"`
+	Rejected int64   `json:"rejected"`
+	Rate     float64 `json:"answersPerSecond"`
+	CPU      float64 `json:"clientCpuSeconds"`
+	Latency  struct {
+		P50 float64 `json:"p50Ms"`
+		P99 float64 `json:"p99Ms"`
+	} `json:"latency"`
+}
+
+// load runs the client, and f when all its devices are connected. It also returns the
+// processor seconds that the server has used from then on.
+func (b *bench) load(server *process, args []string, f func() error) (r loadFigures, cpu float64, err error) {
+	cmd := exec.CommandContext(b.ctx, b.self, append([]string{"fleet"}, args...)...)
+	cmd.Stderr = b.err
+	stdin, err1 := cmd.StdinPipe()
+	stdout, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		return r, 0, err
+	}
+	defer func() { err = errors.Join(err, stdin.Close(), cmd.Wait()) }()
+	in := bufio.NewReader(stdout)
+	if _, err := in.ReadString('\n'); err != nil {
+		return r, 0, fmt.Errorf("the client: %w", err)
+	}
+	if f != nil {
+		if err := f(); err != nil {
+			return r, 0, err
+		}
+	}
+	before, err := server.cpu()
+	if err != nil {
+		return r, 0, err
+	}
+	if _, err := io.WriteString(stdin, "go\n"); err != nil {
+		return r, 0, err
+	}
+	if err := json.NewDecoder(in).Decode(&r); err != nil {
+		return r, 0, fmt.Errorf("the client: %w", err)
+	}
+	after, err := server.cpu()
+	// The client has warmed up for a fifth of the time that it counted.
+	return r, (after - before) / 1.2, err
+}
+
+// job creates the i-th job on all things.
+func (a *api) job(ctx context.Context, i int) error {
+	return a.call(ctx, http.MethodPut, fmt.Sprintf("/jobs/job-%d", i), map[string]any{"targets": []string{benchARN}, "document": "{}"}, nil)
+}
+
+// waiting returns how many executions of the i-th job are queued, and how many have ended.
+func (a *api) waiting(ctx context.Context, i int) (queued, ended int, err error) {
+	var out struct {
+		Job struct {
+			Counts struct {
+				Queued    int `json:"numberOfQueuedThings"`
+				Succeeded int `json:"numberOfSucceededThings"`
+			} `json:"jobProcessDetails"`
+		} `json:"job"`
+	}
+	err = a.call(ctx, http.MethodGet, fmt.Sprintf("/jobs/job-%d", i), nil, &out)
+	return out.Job.Counts.Queued, out.Job.Counts.Succeeded, err
+}
+
+// queued waits until all executions of the i-th job are queued.
+func (a *api) queued(ctx context.Context, i, n int) error {
+	for {
+		queued, _, err := a.waiting(ctx, i)
+		if err != nil || queued == n {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// feed creates jobs and waits until they are queued.
+func (a *api) feed(ctx context.Context, n, jobs int) error {
+	for i := range jobs {
+		if err := errors.Join(a.job(ctx, i), a.queued(ctx, i, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepFeeding sees to it that two jobs are ahead of the devices, until ctx ends.
+func (a *api) keepFeeding(ctx context.Context, n int) error {
+	for i := 0; ; {
+		queued, ended, err := a.waiting(ctx, i)
+		if err != nil {
+			return err
+		}
+		if queued < n/2 && queued+ended > 0 {
+			if err := a.job(ctx, i+2); err != nil {
+				return err
+			}
+			i++
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// median is what a request takes, of 101.
+func (a *api) median(ctx context.Context, path string) (time.Duration, error) {
+	var took []time.Duration
+	for range 101 {
+		began := time.Now()
+		if err := a.call(ctx, http.MethodGet, path, nil, nil); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}
+
+// throughput calls f from so many workers for so long, and returns how often a second.
+func throughput(d time.Duration, workers int, f func(worker, i int) error) (float64, error) {
+	var count atomic.Int64
+	failed := make([]error, workers)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := 0; time.Since(began) < d && failed[w] == nil; i++ {
+				if failed[w] = f(w, i); failed[w] == nil {
+					count.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return float64(count.Load()) / time.Since(began).Seconds(), errors.Join(failed...)
+}
