@@ -149,7 +149,7 @@ for name in "${suites[@]}"; do
 	binary=$(find "$suite/target/debug/deps" -name "$name-*" -type f -executable)
 	for test in $("$binary" --list | sed -n 's/: test$//p' | grep -v '^common::'); do
 		status=0
-		BROKER_URL=mqtt://$host:1883 timeout 60 "$binary" --exact "$test" >"$work/$name.$test.log" 2>&1 || status=$?
+		(cd "$work" && BROKER_URL=mqtt://$host:1883 exec timeout 60 "$binary" --exact "$test") >"$work/$name.$test.log" 2>&1 || status=$?
 		if grep -q 'settings of its own\|Could not find workspace root' "$work/$name.$test.log"; then
 			say "$name/$test left out: wants settings of its own broker"
 			continue

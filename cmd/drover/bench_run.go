@@ -266,6 +266,9 @@ func (b *bench) load(server *process, args []string, f func() error) (r loadFigu
 	if err := json.NewDecoder(in).Decode(&r); err != nil {
 		return r, 0, fmt.Errorf("the client: %w", err)
 	}
+	if r.Answers == 0 {
+		return r, 0, errors.New("nothing was answered while it was counted: --for is too short")
+	}
 	after, err := server.cpu()
 	// The client has warmed up for a fifth of the time that it counted.
 	return r, (after - before) / 1.2, err

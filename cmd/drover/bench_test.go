@@ -19,7 +19,7 @@ func TestBench(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), program, "bench", "--connections", "8", "--for", "200ms", "--things", "50", "--executions", "100", "--json", figures)
+	cmd := exec.CommandContext(t.Context(), program, "bench", "--connections", "8", "--for", "500ms", "--things", "50", "--executions", "100", "--json", figures)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
