@@ -120,11 +120,6 @@ func (b *bench) report() error {
 	return os.WriteFile(b.JSON, append(text, '\n'), 0o644)
 }
 
-const (
-	benchGroup = "fleet"
-	benchARN   = "arn:aws:iot:us-east-1:123456789012:thinggroup/" + benchGroup
-)
-
 // exchange: durable requests of devices, and mosquitto's echoes to the same client.
 func (b *bench) exchange() error {
 	for _, transport := range b.Transports {
@@ -143,44 +138,18 @@ func (b *bench) exchange() error {
 
 func (b *bench) exchangeOf(transport string, n int, version string, qos int) error {
 	what := fmt.Sprintf("%d connections, QoS %d, MQTT %s, %s: ", n, qos, version, transport)
-	args := []string{"--measure", b.For.String(), "--things", fmt.Sprint(n), "--qos", fmt.Sprint(qos), "--mqtt-version", version, "--wait"}
 	srv, err := b.serve()
 	if err != nil {
 		return err
 	}
-	defer func() { srv.kill() }() // whichever process it is by then
-	if err := srv.api.register(b.ctx, fleetsim.Names("device", n), benchGroup); err != nil {
-		return err
-	}
-	to := srv.at.MQTT
-	if transport == "tls" {
-		to = srv.at.MQTTS
-		pair, err := srv.certificate(b.ctx)
-		if err != nil {
-			return err
-		}
-		args = append(args, pair...)
-	}
-	feeding, stop := context.WithCancel(b.ctx)
-	defer stop()
-	fed := make(chan error, 1)
-	ours, cpu, err := b.load(srv.process, append(args, "--data", srv.data, "--no-register", "--mqtt-url", to), func() error {
-		// Before the first request, so that nobody waits for work.
-		if err := srv.api.feed(feeding, n, 2); err != nil {
-			return err
-		}
-		go func() { fed <- srv.api.keepFeeding(feeding, n) }()
-		return nil
-	})
-	stop()
+	defer srv.kill()
+	args, err := srv.dial(transport, "--qos", fmt.Sprint(qos), "--mqtt-version", version)
 	if err != nil {
 		return err
 	}
-	if err := <-fed; err != nil && feeding.Err() == nil {
-		return err
-	}
-	if ours.Rejected > 0 {
-		return fmt.Errorf("%s%d requests were rejected", what, ours.Rejected)
+	ours, cpu, err := srv.requests(n, n, args...)
+	if err != nil {
+		return fmt.Errorf("%s%w", what, err)
 	}
 	b.add("exchange", what+"durable start-next and update", ours.Rate, "/s")
 	b.add("exchange", what+"p50", ours.Latency.P50, "ms")
@@ -197,7 +166,8 @@ func (b *bench) exchangeOf(transport string, n int, version string, qos int) err
 	if transport == "tls" {
 		scheme = "mqtts://"
 	}
-	theirs, cpu, err := b.load(other, append(args, "--data", srv.data, "--echo", "--mqtt-url", scheme+other.address), nil)
+	args = append(args, "--mqtt-url", scheme+other.address, "--echo", "--measure", b.For.String(), "--things", fmt.Sprint(n), "--data", srv.data, "--wait")
+	theirs, cpu, err := b.load(other, args, nil)
 	if err != nil {
 		return err
 	}
@@ -213,11 +183,11 @@ func (b *bench) rollout() error {
 		if err := b.withThings(n, func(srv *benchServer) error {
 			before := srv.size()
 			began := time.Now()
-			if err := srv.api.job(b.ctx, 0); err != nil {
+			if err := srv.api.job(b.ctx, benchAll, 0); err != nil {
 				return err
 			}
 			b.add("rollout", fmt.Sprintf("CreateJob on %d things", n), time.Since(began).Seconds()*1000, "ms")
-			if err := srv.api.queued(b.ctx, 0, n); err != nil {
+			if err := srv.api.queued(b.ctx, benchAll, 0, n); err != nil {
 				return err
 			}
 			took := time.Since(began).Seconds()
@@ -240,18 +210,15 @@ func (b *bench) lists() error {
 		n := min(total, 1_000_000)
 		if err := b.withThings(n, func(srv *benchServer) error {
 			for i := range total / n {
-				if err := srv.api.job(b.ctx, i); err != nil {
-					return err
-				}
-				if err := srv.api.queued(b.ctx, i, n); err != nil {
+				if err := srv.api.rolledOut(b.ctx, benchAll, i, n); err != nil {
 					return err
 				}
 			}
 			for _, q := range []struct{ name, path string }{
-				{"DescribeJob", "/jobs/job-0"},
+				{"DescribeJob", "/jobs/all-0"},
 				{"ListJobs", "/jobs?maxResults=50"},
-				{"ListJobExecutionsForJob", "/jobs/job-0/things?maxResults=250"},
-				{"ListJobExecutionsForJob, QUEUED", "/jobs/job-0/things?maxResults=250&status=QUEUED"},
+				{"ListJobExecutionsForJob", "/jobs/all-0/things?maxResults=250"},
+				{"ListJobExecutionsForJob, QUEUED", "/jobs/all-0/things?maxResults=250&status=QUEUED"},
 				{"ListJobExecutionsForThing", "/things/" + fleetsim.Names("device", n)[n/2] + "/jobs?maxResults=50"},
 			} {
 				took, err := srv.api.median(b.ctx, q.path)
@@ -261,8 +228,7 @@ func (b *bench) lists() error {
 				b.add("lists", fmt.Sprintf("%s with %d executions stored", q.name, total), took.Seconds()*1000, "ms")
 			}
 			what := fmt.Sprintf("durable start-next and update with %d executions stored", total)
-			r, cpu, err := b.load(srv.process, []string{"--measure", b.For.String(), "--things", fmt.Sprint(min(n, 2000)), "--of", fmt.Sprint(n),
-				"--data", srv.data, "--no-register", "--mqtt-url", srv.at.MQTT, "--wait"}, nil)
+			r, cpu, err := srv.requests(min(n, 2000), n)
 			if err != nil {
 				return err
 			}
@@ -280,7 +246,7 @@ func (b *bench) lists() error {
 func (b *bench) start() error {
 	n := slices.Max(b.Things)
 	return b.withThings(n, func(srv *benchServer) error {
-		if err := errors.Join(srv.api.job(b.ctx, 0), srv.api.queued(b.ctx, 0, n)); err != nil {
+		if err := srv.api.rolledOut(b.ctx, benchAll, 0, n); err != nil {
 			return err
 		}
 		for _, how := range []string{"SIGTERM", "kill -9"} {
@@ -314,17 +280,10 @@ func (b *bench) memory() error {
 			return err
 		}
 		defer func() { srv.kill() }() // whichever process it is by then
-		args := []string{"--measure", "1s", "--active", "1", "--echo", "--wait", "--data", srv.data}
-		to := srv.at.MQTT
-		if transport == "tls" {
-			to = srv.at.MQTTS
-			pair, err := srv.certificate(b.ctx)
-			if err != nil {
-				return err
-			}
-			args = append(args, pair...)
+		args, err := srv.dial(transport, "--measure", "1s", "--active", "1", "--echo", "--wait", "--data", srv.data)
+		if err != nil {
+			return err
 		}
-		args = append(args, "--mqtt-url", to)
 		// What the first ones cost is no cost of a connection.
 		if _, _, err := b.load(srv.process, append(args, "--things", "100", "--prefix", "first"), nil); err != nil {
 			return err
@@ -352,14 +311,14 @@ func (b *bench) memory() error {
 // api: signed requests of the control plane.
 func (b *bench) api() error {
 	return b.withThings(1000, func(srv *benchServer) error {
-		if err := srv.api.job(b.ctx, 0); err != nil {
+		if err := srv.api.job(b.ctx, benchAll, 0); err != nil {
 			return err
 		}
 		for _, q := range []struct {
 			name string
 			call func(worker, i int) error
 		}{
-			{"DescribeJob", func(int, int) error { return srv.api.call(b.ctx, http.MethodGet, "/jobs/job-0", nil, nil) }},
+			{"DescribeJob", func(int, int) error { return srv.api.call(b.ctx, http.MethodGet, "/jobs/all-0", nil, nil) }},
 			{"DescribeThing", func(int, int) error { return srv.api.call(b.ctx, http.MethodGet, "/things/device-0001", nil, nil) }},
 			{"CreateThing", func(worker, i int) error {
 				return srv.api.call(b.ctx, http.MethodPost, fmt.Sprintf("/things/new-%d-%d", worker, i), map[string]any{}, nil)
@@ -382,7 +341,7 @@ func (b *bench) withThings(n int, f func(*benchServer) error) error {
 		return err
 	}
 	defer func() { srv.kill() }() // whichever process it is by then
-	if err := srv.api.register(b.ctx, fleetsim.Names("device", n), benchGroup); err != nil {
+	if err := srv.api.register(b.ctx, fleetsim.Names("device", n), benchAll); err != nil {
 		return err
 	}
 	return f(srv)

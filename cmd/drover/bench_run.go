@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"drover/internal/auth"
+	"drover/internal/fleetsim"
 	"drover/internal/pki"
 )
 
@@ -131,6 +132,15 @@ func (s *benchServer) stop() error {
 	return nil
 }
 
+// dial adds the flags of fleet that say where and how devices connect.
+func (s *benchServer) dial(transport string, args ...string) ([]string, error) {
+	if transport == "plain" {
+		return append(args, "--mqtt-url", s.at.MQTT), nil
+	}
+	pair, err := s.certificate(s.bench.ctx)
+	return append(append(args, "--mqtt-url", s.at.MQTTS), pair...), err
+}
+
 // certificate makes one for all devices, which may do everything. It returns the flags of
 // fleet that name it.
 func (s *benchServer) certificate(ctx context.Context) ([]string, error) {
@@ -236,6 +246,27 @@ type loadFigures struct {
 	} `json:"latency"`
 }
 
+// requests measures durable requests of n devices at work, whose things are the first ones
+// of so many. It also returns the processor seconds that the server has used.
+func (s *benchServer) requests(n, of int, args ...string) (r loadFigures, cpu float64, err error) {
+	if err := s.api.register(s.bench.ctx, fleetsim.Names("device", of)[:n], benchBusy); err != nil {
+		return r, 0, err
+	}
+	var stop func() error
+	args = append([]string{"--measure", s.bench.For.String(), "--things", fmt.Sprint(n), "--of", fmt.Sprint(of), "--data", s.data, "--no-register", "--wait"}, args...)
+	r, cpu, err = s.bench.load(s.process, args, func() (err error) {
+		stop, err = s.api.feed(s.bench.ctx, n) // before the first request, so that nobody waits for work
+		return err
+	})
+	if stop != nil {
+		err = errors.Join(err, stop())
+	}
+	if err == nil && r.Rejected > 0 {
+		err = fmt.Errorf("%d requests were rejected", r.Rejected)
+	}
+	return r, cpu, err
+}
+
 // load runs the client, and f when all its devices are connected. It also returns the
 // processor seconds that the server has used from then on.
 func (b *bench) load(server *process, args []string, f func() error) (r loadFigures, cpu float64, err error) {
@@ -274,13 +305,21 @@ func (b *bench) load(server *process, args []string, f func() error) (r loadFigu
 	return r, (after - before) / 1.2, err
 }
 
-// job creates the i-th job on all things.
-func (a *api) job(ctx context.Context, i int) error {
-	return a.call(ctx, http.MethodPut, fmt.Sprintf("/jobs/job-%d", i), map[string]any{"targets": []string{benchARN}, "document": "{}"}, nil)
+// Groups of things: all of them, and those whose devices are at work.
+const (
+	benchAll  = "all"
+	benchBusy = "busy"
+)
+
+// job creates the i-th job on a group.
+func (a *api) job(ctx context.Context, group string, i int) error {
+	targets := []string{"arn:aws:iot:us-east-1:123456789012:thinggroup/" + group}
+	return a.call(ctx, http.MethodPut, fmt.Sprintf("/jobs/%s-%d", group, i), map[string]any{"targets": targets, "document": "{}"}, nil)
 }
 
-// waiting returns how many executions of the i-th job are queued, and how many have ended.
-func (a *api) waiting(ctx context.Context, i int) (queued, ended int, err error) {
+// waiting returns how many executions of the i-th job of a group are queued, and how many
+// have ended.
+func (a *api) waiting(ctx context.Context, group string, i int) (queued, ended int, err error) {
 	var out struct {
 		Job struct {
 			Counts struct {
@@ -289,14 +328,22 @@ func (a *api) waiting(ctx context.Context, i int) (queued, ended int, err error)
 			} `json:"jobProcessDetails"`
 		} `json:"job"`
 	}
-	err = a.call(ctx, http.MethodGet, fmt.Sprintf("/jobs/job-%d", i), nil, &out)
+	err = a.call(ctx, http.MethodGet, fmt.Sprintf("/jobs/%s-%d", group, i), nil, &out)
 	return out.Job.Counts.Queued, out.Job.Counts.Succeeded, err
 }
 
-// queued waits until all executions of the i-th job are queued.
-func (a *api) queued(ctx context.Context, i, n int) error {
+// rolledOut creates the i-th job on a group of n things, and waits until all have their
+// execution.
+func (a *api) rolledOut(ctx context.Context, group string, i, n int) error {
+	if err := a.job(ctx, group, i); err != nil {
+		return err
+	}
+	return a.queued(ctx, group, i, n)
+}
+
+func (a *api) queued(ctx context.Context, group string, i, n int) error {
 	for {
-		queued, _, err := a.waiting(ctx, i)
+		queued, _, err := a.waiting(ctx, group, i)
 		if err != nil || queued == n {
 			return err
 		}
@@ -308,25 +355,34 @@ func (a *api) queued(ctx context.Context, i, n int) error {
 	}
 }
 
-// feed creates jobs and waits until they are queued.
-func (a *api) feed(ctx context.Context, n, jobs int) error {
-	for i := range jobs {
-		if err := errors.Join(a.job(ctx, i), a.queued(ctx, i, n)); err != nil {
-			return err
+// feed sees to it that the n busy devices have work, two jobs ahead, until the function that
+// it returns is called.
+func (a *api) feed(ctx context.Context, n int) (stop func() error, err error) {
+	for i := range 2 {
+		if err := a.rolledOut(ctx, benchBusy, i, n); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	ctx, cancel := context.WithCancel(ctx)
+	fed := make(chan error, 1)
+	go func() { fed <- a.keepFeeding(ctx, n) }()
+	return func() error {
+		cancel()
+		if err := <-fed; !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}, nil
 }
 
-// keepFeeding sees to it that two jobs are ahead of the devices, until ctx ends.
 func (a *api) keepFeeding(ctx context.Context, n int) error {
 	for i := 0; ; {
-		queued, ended, err := a.waiting(ctx, i)
+		queued, ended, err := a.waiting(ctx, benchBusy, i)
 		if err != nil {
 			return err
 		}
 		if queued < n/2 && queued+ended > 0 {
-			if err := a.job(ctx, i+2); err != nil {
+			if err := a.job(ctx, benchBusy, i+2); err != nil {
 				return err
 			}
 			i++
