@@ -137,7 +137,8 @@ func (r *Registry) provisionIntroduced(ctx context.Context, x *x509.Certificate,
 		if plan.Certificate.ID != cert.ID {
 			return iot.Errorf(iot.InvalidRequest, "the template names another certificate than the device's")
 		}
-		if cert, err = c.CertificateByID(cert.ID); err != nil {
+		cert, err := c.CertificateByID(plan.Certificate.ID)
+		if err != nil {
 			return err
 		}
 		if _, err := r.carryOut(c, plan, cert); err != nil {

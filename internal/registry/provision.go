@@ -162,7 +162,8 @@ func (r *Registry) Provision(ctx context.Context, g iot.Registration) (iot.Regis
 		if known, err := c.DeleteOwnership(tokenHash(g.Token)); err != nil || !known {
 			return cmp.Or[error](err, errToken)
 		}
-		if cert, err = c.CertificateByID(cert.ID); err != nil {
+		cert, err := c.CertificateByID(plan.Certificate.ID)
+		if err != nil {
 			return absent(err, "Certificate", plan.Certificate.ID)
 		}
 		done.Certificate = cert

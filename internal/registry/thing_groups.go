@@ -173,16 +173,17 @@ func (r *Registry) UpdateGroup(ctx context.Context, u iot.GroupUpdate) (version 
 func (r *Registry) DeleteGroup(ctx context.Context, d iot.GroupDeletion) error {
 	for id := int64(0); ; {
 		var done bool
+		first := id == 0
 		err := r.update(ctx, d.Actor, func(c *change) error {
 			g, err := c.GroupByName(d.Name)
-			if errors.Is(err, store.ErrNotFound) || err == nil && id != 0 && g.ID != id {
+			if errors.Is(err, store.ErrNotFound) || err == nil && !first && g.ID != id {
 				done = true // by someone else, between two of our transactions
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			if id == 0 {
+			if first {
 				if err := expect(d.ExpectedVersion, g.Version, "thing group", d.Name); err != nil {
 					return err
 				}
