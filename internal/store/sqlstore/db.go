@@ -51,6 +51,7 @@ type DB struct {
 	hook      func([]iot.Record)
 	state     state // of the writer
 	unsettled *tx   // of which nobody knows whether it was committed
+	patience  time.Duration
 
 	readers chan *conn
 	count   int // of readers
@@ -75,10 +76,11 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 		return nil, err
 	}
 	d := &DB{
-		log:     cmp.Or(cfg.Logger, slog.Default()),
-		writing: make(chan struct{}, 1),
-		hook:    func([]iot.Record) {},
-		closed:  make(chan struct{}),
+		log:      cmp.Or(cfg.Logger, slog.Default()),
+		writing:  make(chan struct{}, 1),
+		hook:     func([]iot.Record) {},
+		patience: settlePatience,
+		closed:   make(chan struct{}),
 	}
 	if cfg.URL != "" {
 		err = d.openServer(ctx, cfg)
@@ -161,14 +163,15 @@ func (d *DB) OnCommit(hook func([]iot.Record)) { d.hook = hook }
 
 // Ping reports whether the database answers.
 func (d *DB) Ping(ctx context.Context) error {
-	return d.View(ctx, func(r store.Reader) error {
-		_, err := r.Published()
-		return err
-	})
+	return d.view(ctx, func(c *conn) error { return c.ping() })
 }
 
 // View implements store.Store. It waits for a free connection as long as ctx allows.
-func (d *DB) View(ctx context.Context, f func(store.Reader) error) (err error) {
+func (d *DB) View(ctx context.Context, f func(store.Reader) error) error {
+	return d.view(ctx, func(c *conn) error { return f(reader{c}) })
+}
+
+func (d *DB) view(ctx context.Context, f func(*conn) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -189,14 +192,14 @@ func (d *DB) View(ctx context.Context, f func(store.Reader) error) (err error) {
 			err = errors.Join(err, e)
 		}
 	}()
-	return f(reader{c})
+	return f(c)
 }
 
 const (
 	tries = 5 // of a transaction that others are in the way of, or that its connection was lost to
 	// settlePatience bounds how long Update tries to find out whether it has committed.
 	settlePatience = 10 * time.Second
-	settlePause    = 100 * time.Millisecond
+	settlePause    = 50 * time.Millisecond
 )
 
 // Update implements store.Store. Transactions run one at a time, in the order of the
@@ -246,7 +249,7 @@ func (d *DB) committed(t *tx) {
 // If it takes too long the next Update goes on with it.
 func (d *DB) findOut(ctx context.Context, unknown error) error {
 	d.log.WarnContext(ctx, "the database did not say whether it has committed, asking", "error", unknown)
-	deadline := time.Now().Add(settlePatience)
+	deadline := time.Now().Add(d.patience)
 	for {
 		done, err := d.writer.committed()
 		if err == nil {

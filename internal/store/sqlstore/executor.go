@@ -53,6 +53,8 @@ type driver interface {
 	again() bool
 	// committed finds out whether the last transaction was, of which commit could not tell.
 	committed() (bool, error)
+	// ping reports whether the database answers, in a transaction.
+	ping() error
 	close() error
 }
 

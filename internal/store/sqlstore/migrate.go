@@ -51,7 +51,7 @@ func migrations(database string) ([]string, error) {
 	return scripts, nil
 }
 
-func newer(version int64, known int) error {
+func newer(version, known int64) error {
 	return fmt.Errorf("the database has version %d, this program knows versions up to %d: it was used by a newer drover", version, known)
 }
 
@@ -78,7 +78,7 @@ func migrate(c *sqlite.Conn) error {
 	case id != application && (id != 0 || version != 0 || tables != 0):
 		return errors.New("not a database of drover")
 	case version > int64(len(scripts)):
-		return newer(version, len(scripts))
+		return newer(version, int64(len(scripts)))
 	}
 	for i, script := range slices.All(scripts[version:]) {
 		n := version + int64(i) + 1
@@ -129,6 +129,7 @@ func migrateServer(ctx context.Context, s *server) (err error) {
 	if err != nil {
 		return err
 	}
+	s.version = int64(len(scripts))
 	c, err := s.connect(ctx)
 	if err != nil {
 		return err
@@ -177,7 +178,7 @@ func stepServer(ctx context.Context, c *pgconn.PgConn, scripts []string) (more b
 	case err != nil:
 		return false, err
 	case version > int64(len(scripts)):
-		return false, newer(version, len(scripts))
+		return false, newer(version, int64(len(scripts)))
 	case version == int64(len(scripts)):
 		return false, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -63,6 +64,9 @@ type server struct {
 	config  *pgconn.Config
 	log     *slog.Logger
 	process int64 // one that no other has
+	version int64 // of the tables that this program knows
+
+	newer, away atomic.Bool // as was last noticed
 }
 
 // CheckURL says what is wrong with the URL of a database, and never the password in it.
@@ -119,9 +123,29 @@ func (s *server) connect(ctx context.Context) (*pgconn.PgConn, error) {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// configure sends the settings. It asks the server which of them it knows, and if it cannot be
+const readVersion = "SELECT version FROM schema_version"
+
+// notice looks for a version that a newer program has made. That one sees to it that this one can
+// go on, while the servers are replaced one after the other.
+func (s *server) notice(version int64) {
+	if version > s.version && !s.newer.Swap(true) {
+		s.log.Warn("this server is an old program: " + newer(version, s.version).Error())
+	}
+}
+
+// configure makes a new connection what the others are.
+func (s *server) configure(ctx context.Context, c *pgconn.PgConn) error {
+	if err := applySettings(ctx, c); err != nil {
+		return err
+	}
+	version, err := ask(ctx, c, readVersion)
+	s.notice(version)
+	return err
+}
+
+// applySettings sends the settings. It asks the server which of them it knows, and if it cannot be
 // asked like that, tries one after the other.
-func configure(ctx context.Context, c *pgconn.PgConn) error {
+func applySettings(ctx context.Context, c *pgconn.PgConn) error {
 	var all strings.Builder
 	all.WriteString("SELECT set_config(s.name, s.value, false) FROM (VALUES ")
 	for i, s := range settings {
@@ -163,6 +187,7 @@ type postgresConn struct {
 
 	reading bool  // scan is called
 	wrote   bool  // in this transaction
+	failure error // the first of this transaction, after which the database refuses all others
 	retry   bool  // what again reports
 	started int64 // what the counters said when the transaction began
 	number  int64 // of the last transaction of this process that wrote
@@ -189,13 +214,27 @@ func (c *postgresConn) open() (fresh bool, err error) {
 	defer cancel()
 	c.forget()
 	if c.c, err = c.connect(ctx); err == nil {
-		err = configure(ctx, c.c)
+		err = c.configure(ctx, c.c)
 	}
 	if err != nil {
+		if !c.away.Swap(true) {
+			c.log.ErrorContext(ctx, "the database is out of reach", "err", err)
+		}
 		return true, errors.Join(fmt.Errorf("%w: %w", store.ErrUnavailable, err), c.close())
+	}
+	if c.away.Swap(false) {
+		c.log.InfoContext(ctx, "the database is back")
 	}
 	c.statements = make(map[string]*pgconn.StatementDescription)
 	return true, nil
+}
+
+// ping implements driver.
+func (c *postgresConn) ping() error {
+	return c.read(readVersion, 1, bindAll(nil), func(_ int, r *row) error {
+		c.notice(r.int())
+		return nil
+	})
 }
 
 // broken reports whether there is no connection.
@@ -218,7 +257,7 @@ func (c *postgresConn) start(queue func() error) error {
 			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
 		c.forget()
-		c.wrote = false
+		c.wrote, c.failure = false, nil
 		if err = queue(); err == nil {
 			err = c.flush()
 		}
@@ -262,6 +301,9 @@ const (
 // commit implements driver. It also writes down which transaction of this process it was, for
 // the case that its answer gets lost.
 func (c *postgresConn) commit(before, after state) error {
+	if c.failure != nil { // that of a read, say, which was taken for an answer
+		return c.failure
+	}
 	if !c.wrote && after == before {
 		return c.rollback() // which spares the server a flush
 	}
@@ -512,8 +554,14 @@ func (c *postgresConn) result(cmd *command, result *pgconn.ResultReader) (err er
 	return err
 }
 
-// failed says what an error of the driver means, and which query it is about.
+// failed says what an error of the driver means, and which query it is about, and remembers it.
 func (c *postgresConn) failed(query string, err error) error {
+	err = c.meaning(query, err)
+	c.failure = cmp.Or(c.failure, err)
+	return err
+}
+
+func (c *postgresConn) meaning(query string, err error) error {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case !ok:
@@ -535,6 +583,9 @@ func (c *postgresConn) failed(query string, err error) error {
 			}
 		}
 		return fmt.Errorf("%w: %w, in %q", store.ErrUnavailable, err, query)
+	}
+	if c.newer.Load() {
+		return fmt.Errorf("sqlstore: a newer drover has changed the tables: %w, in %q", err, query)
 	}
 	return fmt.Errorf("sqlstore: %w, in %q", err, query)
 }

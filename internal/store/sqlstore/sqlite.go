@@ -198,6 +198,11 @@ func (c *sqliteConn) again() bool { return false }
 // committed implements driver: commit can always tell.
 func (c *sqliteConn) committed() (bool, error) { return false, nil }
 
+func (c *sqliteConn) ping() error {
+	_, err := first(c.driver, "PRAGMA user_version")
+	return err
+}
+
 func (c *sqliteConn) close() error { return c.driver.Close() }
 
 // exec runs one statement that has neither arguments nor a result.
