@@ -9,10 +9,10 @@ SOAK     ?= 1h
 DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench bench-go bench-broker demo verify fuzz soak
+.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres demo verify fuzz soak
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/drover
 	$(GO) build -trimpath -o bin/drover ./cmd/drover
@@ -42,6 +42,9 @@ bench-go: ## Run every benchmark of the packages once
 
 bench-broker: ## What the MQTT broker costs, in a process of its own, and mosquitto beside it if installed; needs 20,000 open files
 	$(GO) test -run '^$$' -bench Cost -benchtime 1x $(TESTFLAGS) ./internal/broker
+
+conformance-postgres: ## The conformance suite with PostgreSQL as the database
+	scripts/gotest.sh $(TESTFLAGS) ./conformance -store postgres
 
 demo: ## A server, 25 simulated devices and a job, start to end
 	$(GO) run ./cmd/drover demo

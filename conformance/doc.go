@@ -7,6 +7,9 @@
 // for each test that changes what is global. With -endpoint and -mqtt it runs against any
 // server; the key is taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 //
+// With -store postgres, or DROVER_TEST_STORE=postgres, the servers that it starts work on PostgreSQL, which
+// the tests start as well. Those in test mode stay on SQLite.
+//
 // TestPowerCut takes -rounds and -seed: go test ./conformance -run PowerCut -rounds 100 -timeout 1h.
 // TestCompatibility compares docs/compatibility.md with the tests.
 package conformance

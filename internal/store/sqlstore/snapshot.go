@@ -123,7 +123,7 @@ func checkVersion(c *sqlite.Conn) error {
 	case id != application || version == 0:
 		return errors.New("not a database of drover")
 	case version > int64(len(scripts)):
-		return newer(version, len(scripts))
+		return newer(version, int64(len(scripts)))
 	}
 	return nil
 }
