@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"drover/internal/envtest"
 )
 
 // drover runs the program under test as a tool and returns what it printed; a failure is an error.
@@ -33,7 +35,8 @@ func (f *fleet) drover(args ...string) (string, error) {
 // that starts on it is one that works.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
-	f := fleetOn(t, ownServer(t, tlsFlags...))
+	flags := append([]string{"--store", "sqlite"}, tlsFlags...)
+	f := fleetOn(t, ownServer(t, flags...))
 	roots := f.roots()
 	key := f.newKey("reader", `{"Effect":"Allow","Action":"iot:ListJobs","Resource":"*"}`)
 	bucket, object := f.newBucket(), bytes.Repeat([]byte("firmware"), 100_000)
@@ -119,7 +122,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		}
 	}
 
-	s, err := start(data, tlsFlags...)
+	s, err := start(data, flags...)
 	f.must(err)
 	defer func() { f.must(s.terminate()) }()
 	if s.key != f.key || s.secret != f.secret {
@@ -185,4 +188,136 @@ func TestServeRefusesHalfARestore(t *testing.T) {
 	if entries, err := os.ReadDir(data); err != nil || len(entries) != 1 {
 		t.Errorf("something was made: %v %v", entries, err)
 	}
+}
+
+// A server moves from SQLite to PostgreSQL, from there to another PostgreSQL by pg_dump while it
+// works, and back to SQLite. Nothing that was answered is lost on the way, and work goes on.
+func TestMoveToPostgreSQL(t *testing.T) {
+	t.Parallel()
+	f := fleetOn(t, ownServer(t, "--store", "sqlite"))
+	urls := []string{envtest.PostgreSQL(t), envtest.PostgreSQL(t)}
+	var things, targets []string
+	for i := range 6 {
+		thing := f.thing("t" + itoa(i))
+		things, targets = append(things, thing), append(targets, f.thingARN(thing))
+	}
+	id := f.job("job", targets)
+	group := f.bulk("g", 3000)
+	roll := f.job("roll", []string{f.groupARN(group)})
+	versions := make([]atomic.Int64, len(things))
+	for i := range versions {
+		versions[i].Store(1)
+	}
+	// update makes device i report that it is at work, or done.
+	update := func(d *device, i int, status string) bool {
+		result, answer, err := d.ask(id+"/update", `{"status":"`+status+`","includeJobExecutionState":true}`)
+		v, _ := path(answer["executionState"], "versionNumber").(float64)
+		if err != nil || result != "accepted" || int64(v) != versions[i].Load()+1 {
+			t.Errorf("%s: %s %v %v after version %d", d.thing, result, answer, err, versions[i].Load())
+			return false
+		}
+		versions[i].Add(1)
+		return true
+	}
+	check := func(where string) {
+		t.Helper()
+		c := &chaos{fleet: f}
+		c.checkCounters(id, len(things))
+		if counts := c.checkCounters(roll, 3000); counts[types.JobExecutionStatusQueued] != 3000 {
+			t.Errorf("%s: the rollout has %v", where, counts)
+		}
+		for i, thing := range things {
+			if e := f.execution(thing, id); e.VersionNumber != versions[i].Load() {
+				t.Errorf("%s: %s has version %d, answered %d", where, thing, e.VersionNumber, versions[i].Load())
+			}
+		}
+		for i, thing := range things {
+			d := f.connectAs(thing, thing, 4)
+			update(d, i, "IN_PROGRESS")
+			d.disconnect()
+		}
+		// Numbers are not used again.
+		f.job("job-"+where, targets[:1])
+	}
+	again := func(data string, flags ...string) {
+		t.Helper()
+		s, err := start(data, flags...)
+		f.must(err)
+		t.Cleanup(func() {
+			if s.process.ProcessState == nil {
+				f.must(s.terminate())
+			}
+		})
+		f.server, f.api = s, s.client()
+	}
+	check("sqlite")
+	data := f.data
+	if _, err := f.drover("migrate-store", "--from", data, "--to", urls[0]); err == nil || !strings.Contains(err.Error(), "in use by another server") {
+		t.Errorf("moved from under a server: %v", err)
+	}
+	f.must(f.terminate())
+	out, err := f.drover("migrate-store", "--from", data, "--to", urls[0])
+	f.must(err)
+	t.Log(out)
+	if _, err := f.drover("migrate-store", "--from", data, "--to", urls[0]); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("moved over something: %v", err)
+	}
+	again(data, "--store", urls[0])
+	check("postgres")
+
+	// pg_dump first, then the rest, while devices go on.
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for i, thing := range things {
+		d := f.connectAs(thing, thing, 4)
+		load.Go(func() {
+			for update(d, i, "IN_PROGRESS") {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	before := make([]int64, len(things))
+	for i := range things {
+		before[i] = versions[i].Load()
+	}
+	dump, backup := filepath.Join(t.TempDir(), "drover.dump"), filepath.Join(t.TempDir(), "backup")
+	tool := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(f.ctx, envtest.PostgreSQLTool(name), args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+	}
+	tool("pg_dump", "--format=custom", "--no-owner", "--file="+dump, urls[0])
+	_, err = f.drover("backup", "--store", urls[0], "--data", data, backup)
+	f.must(err)
+	close(stop)
+	load.Wait()
+	f.must(f.terminate())
+	restored := filepath.Join(t.TempDir(), "restored")
+	_, err = f.drover("restore", "--data", restored, backup)
+	f.must(err)
+	tool("pg_restore", "--exit-on-error", "--no-owner", "--dbname="+urls[1], dump)
+	again(restored, "--store", urls[1])
+	for i, thing := range things {
+		v := f.execution(thing, id).VersionNumber
+		if v < before[i] || v > versions[i].Load() {
+			t.Errorf("pg_restore: %s has version %d; %d was answered before, %d at the end", thing, v, before[i], versions[i].Load())
+		}
+		versions[i].Store(v)
+	}
+	check("restored")
+
+	f.must(f.terminate())
+	_, err = f.drover("migrate-store", "--from", urls[1], "--to", restored)
+	f.must(err)
+	again(restored, "--store", "sqlite")
+	check("back")
+	for i, thing := range things {
+		update(f.connectAs(thing, thing, 5), i, "SUCCEEDED")
+	}
+	f.jobStatus(id, types.JobStatusCompleted)
 }

@@ -24,6 +24,7 @@ type cli struct {
 	Import   importCmd   `cmd:"" help:"Register things in bulk from a file of JSON lines."`
 	Backup   backupCmd   `cmd:"" help:"Copy everything that a server keeps into a new folder, while it runs, or check such a copy."`
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty data folder, once it has been checked."`
+	Migrate  migrateCmd  `cmd:"" name:"migrate-store" help:"Move everything from SQLite to PostgreSQL or back, while no server runs."`
 	CA       caCmd       `cmd:"" name:"ca" help:"Drover's own certificate authority: print its root, sign, rotate."`
 	Keys     keysCmd     `cmd:"" help:"API keys: who may use the API of a running server, and for what."`
 	Audit    auditCmd    `cmd:"" help:"Who did what by the API of a running server, from where, and what was denied."`

@@ -143,13 +143,18 @@ func (s *postgresServer) url(database string) string {
 	return "postgres://" + url.UserPassword(postgresUser, postgresPassword).String() + "@/" + database + "?host=" + url.QueryEscape(s.dir)
 }
 
+// PostgreSQLTool returns the path of a program that comes with PostgreSQL, such as pg_dump.
+func PostgreSQLTool(name string) string {
+	path := filepath.Join(postgresBin(), name)
+	if _, err := os.Stat(path); err != nil {
+		return name // some packages have it elsewhere
+	}
+	return path
+}
+
 // psql runs a statement.
 func (s *postgresServer) psql(statement string) error {
-	path := filepath.Join(s.bin, "psql")
-	if _, err := os.Stat(path); err != nil {
-		path = "psql" // some packages have it elsewhere
-	}
-	cmd := exec.Command(path, "-qX", "-v", "ON_ERROR_STOP=1", "-c", statement, s.url("postgres"))
+	cmd := exec.Command(PostgreSQLTool("psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-c", statement, s.url("postgres"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = io.Discard, &out
 	if err := cmd.Run(); err != nil {

@@ -87,6 +87,9 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	} else if err = d.openFile(cfg); err != nil {
 		err = fmt.Errorf("open database %s: %w", cfg.Path, err)
 	}
+	if err == nil {
+		err = d.View(ctx, unmoved)
+	}
 	if err != nil {
 		return nil, errors.Join(err, d.closeConnections())
 	}
