@@ -39,10 +39,52 @@ func TestClientDeviceSDK(t *testing.T) {
 		for _, url := range []string{
 			"mqtts://" + strings.Replace(address(f.mqtts), "127.0.0.1", "localhost", 1),
 			"alpn://" + strings.Replace(address(f.alpn), "127.0.0.1", "localhost", 1),
+			"wss://" + strings.Replace(address(f.alpn), "127.0.0.1", "localhost", 1),
 		} {
 			f.run(python, "device_sdk.py", env, "DROVER_MQTT="+url, "DROVER_ROOTS="+filepath.Join(f.data, "ca.pem"))
 		}
 	})
+}
+
+// AWS's device SDK for JavaScript, over everything that carries MQTT with TLS; and a device that
+// provisions itself by claim with it.
+func TestClientDeviceSDKNode(t *testing.T) {
+	t.Parallel()
+	node, modules := envtest.Node(t, "aws-iot-device-sdk-v2")
+	versions(t, func(t *testing.T, version int) {
+		f := tlsFleet(t)
+		local := func(scheme, url string) string { return scheme + "://" + strings.Replace(address(url), "127.0.0.1", "localhost", 1) }
+		env := []string{modules, fmt.Sprint("DROVER_VERSION=", version), "DROVER_ROOTS=" + filepath.Join(f.data, "ca.pem")}
+		for _, url := range []string{local("mqtts", f.mqtts), local("alpn", f.alpn), local("wss", f.alpn)} {
+			thing := f.thing("sdk-" + url[:3])
+			job := f.job("job-"+url[:3], []string{f.thingARN(thing)})
+			c := f.newCertificate(true)
+			f.allow(c.id)
+			f.run(node, "device_sdk.cjs", append(env, append(f.files(c), "DROVER_MQTT="+url, "DROVER_THING="+thing, "DROVER_JOB="+job)...)...)
+			if got := f.describe(job).Status; got != types.JobStatusCompleted {
+				t.Errorf("%s: the job is %s", url, got)
+			}
+		}
+		claim := f.newCertificate(true)
+		f.allow(claim.id)
+		policy := f.policy("device", `{"Effect":"Allow","Action":"iot:*","Resource":"*"}`)
+		template := f.template("claim", `{"Parameters":{"Serial":{"Type":"String"}},"Resources":{
+			"certificate":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Ref":"AWS::IoT::Certificate::Id"},"Status":"Active"}},
+			"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":{"Fn::Sub":"`+f.prefix+`-${Serial}"}}},
+			"policy":{"Type":"AWS::IoT::Policy","Properties":{"PolicyName":"`+policy+`"}}}}`)
+		f.run(node, "device_sdk.cjs", append(env, append(f.files(claim), "DROVER_MQTT="+local("mqtts", f.mqtts), "DROVER_TEMPLATE="+template)...)...)
+	})
+}
+
+// files writes a certificate and its key and returns the variables that name them to scripts.
+func (f *fleet) files(c identity) []string {
+	f.t.Helper()
+	cert, private := filepath.Join(f.t.TempDir(), "cert.pem"), filepath.Join(f.t.TempDir(), "key.pem")
+	key, err := x509.MarshalPKCS8PrivateKey(c.tls.PrivateKey)
+	f.must(err)
+	f.must(os.WriteFile(cert, []byte(c.pem), 0o600))
+	f.must(os.WriteFile(private, []byte(toPEM("PRIVATE KEY", key)), 0o600))
+	return []string{"DROVER_CERT=" + cert, "DROVER_KEY=" + private}
 }
 
 // A device that provisions itself by claim.
@@ -123,16 +165,13 @@ func TestOpenSSL(t *testing.T) {
 	}
 	f := tlsFleet(t)
 	c := f.newCertificate(true)
-	dir := t.TempDir()
-	key, err := x509.MarshalPKCS8PrivateKey(c.tls.PrivateKey)
-	f.must(err)
-	f.must(os.WriteFile(filepath.Join(dir, "cert.pem"), []byte(c.pem), 0o600))
-	f.must(os.WriteFile(filepath.Join(dir, "key.pem"), []byte(toPEM("PRIVATE KEY", key)), 0o600))
+	files := f.files(c)
+	cert, key := strings.TrimPrefix(files[0], "DROVER_CERT="), strings.TrimPrefix(files[1], "DROVER_KEY=")
 	run := func(url string, more ...string) string {
 		t.Helper()
 		args := append([]string{"s_client", "-connect", address(url), "-servername", serverName, "-verify_hostname", serverName,
 			"-CAfile", filepath.Join(f.data, "ca.pem"), "-verify_return_error",
-			"-cert", filepath.Join(dir, "cert.pem"), "-key", filepath.Join(dir, "key.pem")}, more...)
+			"-cert", cert, "-key", key}, more...)
 		cmd := exec.CommandContext(f.ctx, openssl, args...)
 		out, _ := cmd.CombinedOutput() // the exit code says how the connection ended, which the text tells better
 		return string(out)

@@ -2,8 +2,8 @@
 
 The API is found by AWS's own variables, the version of MQTT by DROVER_VERSION, 4 (3.1.1) or 5, the
 devices' listener by DROVER_MQTT: mqtt://HOST:PORT without TLS, mqtts://HOST:PORT with a certificate,
-alpn://HOST:PORT with a certificate on the port where the protocol is told by ALPN. With TLS,
-DROVER_ROOTS is the file of the roots to trust. Registers a thing, creates a job, and plays its device
+alpn://HOST:PORT with a certificate on the port where the protocol is told by ALPN, wss://HOST:PORT
+for MQTT over WebSocket, signed (Signature Version 4) with the keys of the API. With TLS, DROVER_ROOTS is the file of the roots to trust. Registers a thing, creates a job, and plays its device
 the way AWS's samples do: subscribe to next-job notices, start, report, finish. Then it is offline when
 the next job comes, and hears of it at its return, from its session. Exits with 0 once the job is
 COMPLETED.
@@ -16,8 +16,8 @@ import uuid
 from urllib.parse import urlparse
 
 import boto3
-from awscrt import io, mqtt, mqtt5
-from awsiot import iotjobs
+from awscrt import auth, io, mqtt, mqtt5
+from awsiot import iotjobs, mqtt5_client_builder, mqtt_connection_builder
 
 TIMEOUT = 20
 
@@ -28,8 +28,13 @@ arn = iot.create_thing(thingName=name)["thingArn"]
 
 address = urlparse(os.environ["DROVER_MQTT"])
 version = int(os.environ["DROVER_VERSION"])
-tls = None
-if address.scheme != "mqtt":
+tls, signed = None, None
+if address.scheme == "wss":
+    keys = boto3.Session().get_credentials()
+    signed = dict(
+        region=boto3.Session().region_name or os.environ["AWS_REGION"], endpoint=address.hostname, port=address.port, ca_filepath=os.environ["DROVER_ROOTS"],
+        credentials_provider=auth.AwsCredentialsProvider.new_static(keys.access_key, keys.secret_key))
+elif address.scheme != "mqtt":
     keys = iot.create_keys_and_certificate(setAsActive=True)
     iot.attach_thing_principal(thingName=name, principal=keys["certificateArn"])
     iot.create_policy(policyName=name, policyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
@@ -52,8 +57,11 @@ class Device3:
     """A device of MQTT 3.1.1 that keeps its session. received is called with every message."""
 
     def __init__(self, received=None):
-        self.connection = mqtt.Connection(
-            client=mqtt.Client(bootstrap, tls), host_name=address.hostname, port=address.port, client_id=name, clean_session=False, keep_alive_secs=60)
+        options = dict(client_id=name, clean_session=False, keep_alive_secs=60)
+        if signed:
+            self.connection = mqtt_connection_builder.websockets_with_default_aws_signing(client_bootstrap=bootstrap, **signed, **options)
+        else:
+            self.connection = mqtt.Connection(client=mqtt.Client(bootstrap, tls), host_name=address.hostname, port=address.port, **options)
         if received:
             self.connection.on_message(lambda topic, payload, **_: received(topic, payload))
         self.present = self.connection.connect().result(TIMEOUT)["session_present"]
@@ -67,14 +75,18 @@ class Device5:
 
     def __init__(self, received=None):
         connected, self.stopped = concurrent.futures.Future(), concurrent.futures.Future()
-        self.connection = mqtt5.Client(mqtt5.ClientOptions(
+        options = mqtt5.ClientOptions(
             host_name=address.hostname, port=address.port, bootstrap=bootstrap, tls_ctx=tls,
             connect_options=mqtt5.ConnectPacket(client_id=name, keep_alive_interval_sec=60, session_expiry_interval_sec=600),
             session_behavior=mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS,
             on_publish_callback_fn=lambda e: received and received(e.publish_packet.topic, e.publish_packet.payload),
             on_lifecycle_event_connection_success_fn=lambda e: connected.set_result(e.connack_packet.session_present),
             on_lifecycle_event_connection_failure_fn=lambda e: connected.set_exception(e.exception),
-            on_lifecycle_event_stopped_fn=lambda _: self.stopped.set_result(None)))
+            on_lifecycle_event_stopped_fn=lambda _: self.stopped.set_result(None))
+        if signed:
+            self.connection = mqtt5_client_builder.websockets_with_default_aws_signing(client_options=options, **signed)
+        else:
+            self.connection = mqtt5.Client(options)
         self.connection.start()
         self.present = connected.result(TIMEOUT)
 
