@@ -152,7 +152,7 @@ func readState(c *conn) (s state, err error) {
 	if s.sequence, err = c.number(`SELECT value FROM counters WHERE name = 'sequence'`); err != nil {
 		return s, err
 	}
-	last, err := c.number(`SELECT max(id) FROM journal`)
+	last, err := c.number(lastRecord)
 	if err != nil {
 		return s, err
 	}

@@ -16,6 +16,7 @@ const (
 
 const (
 	insertRecord = `INSERT INTO journal (id, at, kind, actor, job_id, flags, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	lastRecord   = `SELECT max(id) FROM journal`
 	records      = `SELECT id, at, kind, actor, job_id, flags, body FROM journal WHERE id > $1 ORDER BY id LIMIT $2`
 )
 

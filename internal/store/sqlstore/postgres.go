@@ -189,7 +189,6 @@ type postgresConn struct {
 	wrote   bool  // in this transaction
 	failure error // the first of this transaction, after which the database refuses all others
 	retry   bool  // what again reports
-	started int64 // what the counters said when the transaction began
 	number  int64 // of the last transaction of this process that wrote
 }
 
@@ -270,21 +269,24 @@ func (c *postgresConn) start(queue func() error) error {
 // The write lock is the row of the counter that numbers come from: who has it, knows it.
 const writeLock = `SELECT value FROM counters WHERE name = 'sequence' FOR UPDATE`
 
-// begin implements driver. Numbers and positions come from one counter here, so that one
-// statement is enough to save both.
+// begin implements driver. Each statement sees what was committed when it began, so that what
+// comes after the lock sees all that its former holders have done.
 func (c *postgresConn) begin(s *state) error {
+	raise := func(n *int64) command {
+		return command{scan: func(_ int, r *row) error {
+			*n = max(*n, r.int())
+			return nil
+		}}
+	}
 	err := c.start(func() error {
 		return errors.Join(c.send("BEGIN ISOLATION LEVEL READ COMMITTED", nil, command{}),
-			c.send(writeLock, nil, command{scan: func(_ int, r *row) error {
-				c.started = r.int()
-				return nil
-			}}))
+			c.send(writeLock, nil, raise(&s.sequence)),
+			c.send(lastRecord, nil, raise(&s.journal)))
 	})
 	c.retry = false
 	if err != nil {
 		return errors.Join(err, c.rollback())
 	}
-	s.sequence, s.journal = max(s.sequence, c.started), max(s.journal, c.started)
 	return nil
 }
 
@@ -307,8 +309,8 @@ func (c *postgresConn) commit(before, after state) error {
 	if !c.wrote && after == before {
 		return c.rollback() // which spares the server a flush
 	}
-	if last := max(after.sequence, after.journal); last > c.started {
-		if err := c.later(saveSequence, 1, bindAll([]any{last})); err != nil {
+	if after.sequence != before.sequence {
+		if err := c.later(saveSequence, 1, bindAll([]any{after.sequence})); err != nil {
 			return err
 		}
 	}
