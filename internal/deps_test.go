@@ -39,7 +39,7 @@ var packages = map[string]struct {
 	"internal/broker":          {tests: "internal/mqtttest"},
 	"internal/controlplane":    {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/dataplane":       {imports: "internal/iot internal/wire internal/auth", tests: anything},
-	"internal/engine":          {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
+	"internal/engine":          {imports: "internal/iot internal/store", tests: "internal/envtest internal/store/sqlstore"},
 	"internal/envtest":         {},
 	"internal/fleetsim":        {},
 	"internal/gate":            {imports: "internal/auth internal/iot internal/pki"},

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"drover/internal/engine"
+	"drover/internal/envtest"
 	"drover/internal/iot"
 	"drover/internal/store"
 	"drover/internal/store/sqlstore"
@@ -55,23 +56,37 @@ func TestScenarios(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			runScenario(t, file)
+			runScenario(t, file, sqlstore.Config{Path: filepath.Join(t.TempDir(), "db")})
+		})
+	}
+}
+
+// TestScenariosPostgreSQL is TestScenarios on the other database.
+func TestScenariosPostgreSQL(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	statements, err2 := filepath.Glob("testdata/statements/*.txt")
+	if files = append(files, statements...); errors.Join(err, err2) != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v, %v", err, err2)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			runScenario(t, file, sqlstore.Config{URL: envtest.PostgreSQL(t)})
 		})
 	}
 }
 
 // runScenario carries out a file and compares. A file that does not speak of notices is
 // not told of them, either: many are about something else.
-func runScenario(t *testing.T, file string) {
+func runScenario(t *testing.T, file string, cfg sqlstore.Config) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	quiet := strings.HasPrefix(string(text), "# Without notices.")
 	var got strings.Builder
-	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, filepath.Join(dir, "db"))
+		s := newScene(t, cfg)
 		for line := range strings.Lines(string(text)) {
 			line = strings.TrimRight(line, "\n")
 			switch {
@@ -121,7 +136,7 @@ func firstDifference(want, got string) string {
 // scene is an engine on a database with everything it tells kept for the scenario.
 type scene struct {
 	t      *testing.T
-	path   string
+	cfg    sqlstore.Config
 	db     *sqlstore.DB
 	engine *engine.Engine
 	stop   func()
@@ -131,18 +146,18 @@ type scene struct {
 	began  time.Time
 }
 
-func newScene(t *testing.T, path string) *scene {
+func newScene(t *testing.T, cfg sqlstore.Config) *scene {
 	s := &scene{t: t, realm: iot.Realm{Account: "123456789012", Region: "eu-central-1"}, began: time.Now()}
-	s.open(path)
+	s.open(cfg)
 	return s
 }
 
-func (s *scene) open(path string) {
-	db, err := sqlstore.Open(context.Background(), sqlstore.Config{Path: path})
+func (s *scene) open(cfg sqlstore.Config) {
+	db, err := sqlstore.Open(context.Background(), cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.db, s.path = db, path
+	s.db, s.cfg = db, cfg
 	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: s.publish, ChunkSize: 3, BatchSize: 4, Poll: 24 * time.Hour})
 	if err != nil {
 		s.t.Fatal(err)
@@ -282,7 +297,7 @@ func (s *scene) command(name string, plain []string, opts map[string]string) str
 		return ""
 	case "reopen":
 		s.close()
-		s.open(s.path)
+		s.open(s.cfg)
 		return ""
 	case "thing":
 		return s.update(func(tx store.Tx) error {

@@ -1,8 +1,11 @@
 package engine_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"drover/internal/store/sqlstore"
 )
 
 // The statements of the behavioural specification that need time to pass, each a scenario
@@ -12,7 +15,7 @@ func statement(t *testing.T) {
 	t.Helper()
 	t.Parallel()
 	number := strings.TrimPrefix(t.Name(), "Test")[:4]
-	runScenario(t, "testdata/statements/"+number+".txt")
+	runScenario(t, "testdata/statements/"+number+".txt", sqlstore.Config{Path: filepath.Join(t.TempDir(), "db")})
 }
 
 func TestS002ScheduledJobHasNoExecutions(t *testing.T) { statement(t) }
