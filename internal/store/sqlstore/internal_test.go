@@ -1,11 +1,18 @@
 package sqlstore
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"drover/internal/envtest"
 	"drover/internal/iot"
 	"drover/internal/store"
 	"drover/internal/store/storetest"
@@ -124,4 +131,109 @@ func fine(query, step string) bool {
 			query == descendants
 	}
 	return true
+}
+
+// planner asks PostgreSQL how it carries out the queries that were run on a DB when it is closed.
+type planner struct {
+	*DB
+	t     *testing.T
+	asked *sync.Map // by query
+}
+
+func (p planner) Close() error {
+	select {
+	case <-p.closed:
+		return p.DB.Close()
+	default:
+	}
+	p.writing <- struct{}{}
+	p.ask(p.writer)
+	<-p.writing
+	r := <-p.readers
+	p.ask(r)
+	p.readers <- r
+	return p.DB.Close()
+}
+
+func (p planner) ask(from *conn) {
+	c := from.driver.(*postgresConn)
+	for query, statement := range c.statements {
+		verb, _, _ := strings.Cut(query, " ")
+		if !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE"}, verb) {
+			continue
+		}
+		if _, known := p.asked.LoadOrStore(query, true); known {
+			continue
+		}
+		values := strings.TrimSuffix(strings.Repeat("NULL, ", len(statement.ParamOIDs)), ", ")
+		if values != "" {
+			values = "(" + values + ")"
+		}
+		results, err := c.c.Exec(context.Background(), "EXPLAIN EXECUTE "+statement.Name+values).ReadAll()
+		if err != nil {
+			p.t.Error(err)
+			continue
+		}
+		for i, line := range results[0].Rows {
+			step, next := string(line[0]), ""
+			if i+1 < len(results[0].Rows) {
+				next = string(results[0].Rows[i+1][0])
+			}
+			if !finePostgres(query, step, next) {
+				p.t.Errorf("%s\n\tin %s", step, query)
+			}
+		}
+	}
+}
+
+// finePostgres reports whether a step of the plan of a query, before the next line, costs no more
+// than its result.
+func finePostgres(query, step, next string) bool {
+	switch {
+	case !strings.Contains(step, " Scan"), strings.Contains(step, "Function Scan"), strings.Contains(step, "Subquery Scan"), strings.Contains(next, "Index Cond"),
+		strings.Contains(step, "schema_version"),                           // one row
+		query == countTemplates, query == allAuthorizers, query == allKeys, // see fine
+		strings.Contains(step, "jobs_by_due"), strings.Contains(step, "executions_by_due"), strings.Contains(step, "ghosts_by_name"),
+		strings.Contains(step, " on mqtt_") && !strings.Contains(query, "WHERE"):
+		return true
+	}
+	return false
+}
+
+// TestPlansPostgreSQL is TestPlans on the other database, which has queries also in the form for
+// many rows: whatever is scanned is scanned by a condition on an index.
+func TestPlansPostgreSQL(t *testing.T) {
+	t.Parallel()
+	asked := new(sync.Map)
+	t.Run("suite", func(t *testing.T) {
+		url := envtest.PostgreSQL(t)
+		var schemas sync.Map
+		next := atomic.Int64{}
+		storetest.Run(t, func(t *testing.T, dir string) store.Store {
+			name, known := schemas.LoadOrStore(dir, fmt.Sprintf("schema%d", next.Add(1)))
+			s, err := newServer(url, slog.Default())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !known {
+				c, err := s.connect(t.Context())
+				if err == nil {
+					err = errors.Join(run(t.Context(), c, "CREATE SCHEMA "+name.(string)), c.Close(t.Context()))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			d, err := Open(t.Context(), Config{URL: url + "&search_path=" + name.(string), Readers: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return planner{d, t, asked}
+		})
+	})
+	n := 0
+	asked.Range(func(any, any) bool { n++; return true })
+	if n < 120 {
+		t.Errorf("only %d queries were asked about", n)
+	}
 }

@@ -47,6 +47,8 @@ var settings = [][2]string{
 	{"enable_seqscan", "off"},
 	{"enable_hashjoin", "off"},
 	{"enable_mergejoin", "off"},
+	{"enable_bitmapscan", "off"},
+	{"enable_material", "off"},
 	{"jit", "off"},
 	// A process that hangs, or whose host is gone, does not keep the others from writing.
 	{"idle_in_transaction_session_timeout", "5000"},
@@ -486,22 +488,36 @@ func (c *postgresConn) send(query string, values [][]byte, cmd command) error {
 	if c.reading {
 		panic("sqlstore: query started while rows are read: " + query)
 	}
-	statement := c.statements[query]
-	if statement == nil {
-		var err error
-		name := fmt.Sprintf("s%d", len(c.statements)+1)
-		if statement, err = c.c.Prepare(context.Background(), name, query, c.list.types(values)); err != nil {
-			return c.failed(query, err)
+	if c.list.array && len(values) > 0 && !strings.HasPrefix(query, "SELECT") && !strings.HasPrefix(query, "INSERT") {
+		// A join of the arrays with a table, for which a plan of when the table was small would be
+		// ruinous: it is made anew each time.
+		c.batch.ExecParams(query, values, c.list.types(values), binaryFormat, binaryFormat)
+	} else {
+		statement, err := c.prepare(query, values)
+		if err != nil {
+			return err
 		}
-		c.statements[query] = statement
+		c.batch.ExecStatement(statement, values, binaryFormat, binaryFormat)
 	}
 	cmd.query = query
-	c.batch.ExecStatement(statement, values, binaryFormat, binaryFormat)
 	c.waiting = append(c.waiting, cmd)
 	for _, v := range values {
 		c.bytes += len(v)
 	}
 	return nil
+}
+
+func (c *postgresConn) prepare(query string, values [][]byte) (*pgconn.StatementDescription, error) {
+	if statement := c.statements[query]; statement != nil {
+		return statement, nil
+	}
+	name := fmt.Sprintf("s%d", len(c.statements)+1)
+	statement, err := c.c.Prepare(context.Background(), name, query, c.list.types(values))
+	if err != nil {
+		return nil, c.failed(query, err)
+	}
+	c.statements[query] = statement
+	return statement, nil
 }
 
 // flush implements driver: it sends what waits, and does with the results what is to be done.
@@ -720,7 +736,8 @@ func number(b []byte) int64 {
 var parameter = regexp.MustCompile(`\$(\d+)`)
 
 // manyRows derives, from a statement for one list of arguments, that for arrays of them. Of a
-// query the result begins with the number of the list that a row is for, from 1.
+// query the result begins with the number of the list that a row is for, from 1; OFFSET keeps it
+// a query for each list, whatever is known of the tables.
 func manyRows(query string, columns []column) string {
 	arrays, names := make([]string, len(columns)), make([]string, len(columns))
 	for i, col := range columns {
@@ -734,7 +751,7 @@ func manyRows(query string, columns []column) string {
 	verb, _, _ := strings.Cut(query, " ")
 	switch verb {
 	case "SELECT":
-		return "SELECT v.run, q.* FROM " + from + " WITH ORDINALITY" + as + ", run) CROSS JOIN LATERAL (" + values(query) + ") AS q"
+		return "SELECT v.run, q.* FROM " + from + " WITH ORDINALITY" + as + ", run) CROSS JOIN LATERAL (" + values(query) + " OFFSET 0) AS q"
 	case "INSERT":
 		head, tail, _ := strings.Cut(query, "VALUES (")
 		list, tail, _ := strings.Cut(tail, ")")
