@@ -26,6 +26,7 @@ lint: ## Format, vet, staticcheck, errcheck and import rules, without the other 
 	$(GO) tool staticcheck ./...
 	$(GO) tool errcheck ./...
 	$(GO) test ./internal/
+	scripts/govulncheck.sh
 
 test: ## Set up what the tests need, say what that is, and run all tests
 	@scripts/setup-tests.sh

@@ -53,7 +53,9 @@ func TestClientDeviceSDKNode(t *testing.T) {
 	node, modules := envtest.Node(t, "aws-iot-device-sdk-v2")
 	versions(t, func(t *testing.T, version int) {
 		f := tlsFleet(t)
-		local := func(scheme, url string) string { return scheme + "://" + strings.Replace(address(url), "127.0.0.1", "localhost", 1) }
+		local := func(scheme, url string) string {
+			return scheme + "://" + strings.Replace(address(url), "127.0.0.1", "localhost", 1)
+		}
 		env := []string{modules, fmt.Sprint("DROVER_VERSION=", version), "DROVER_ROOTS=" + filepath.Join(f.data, "ca.pem")}
 		for _, url := range []string{local("mqtts", f.mqtts), local("alpn", f.alpn), local("wss", f.alpn)} {
 			thing := f.thing("sdk-" + url[:3])

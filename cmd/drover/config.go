@@ -110,6 +110,9 @@ type limitFlags struct {
 	ClientConnectRate int `help:"MQTT connects a second of one client id; more are refused." default:"-1" placeholder:"N"`
 	PublishRate       int `help:"Messages a second that one MQTT connection publishes; more are discarded." default:"-1" placeholder:"N"`
 	ByteRate          int `help:"Bytes a second that one MQTT connection publishes; who sends more is read later." default:"-1" placeholder:"N"`
+	TotalPublishRate  int `help:"Messages a second that all MQTT connections together publish; more are discarded." default:"-1" placeholder:"N"`
+	DeliverRate       int `help:"Messages a second that one MQTT connection gets; more with QoS 0 are dropped, with QoS 1 they wait." default:"-1" placeholder:"N"`
+	TotalDeliverRate  int `help:"Messages a second that all MQTT connections together get." default:"-1" placeholder:"N"`
 	AcceptRate        int `help:"Connections a second that each MQTT listener takes; more wait." default:"500" placeholder:"N"`
 
 	Downloads          int `help:"Downloads from the object store at a time; more are told to come again." default:"0" placeholder:"N"`
@@ -123,7 +126,8 @@ func (c *serveConfig) limits() limitFlags {
 	standard := limitFlags{}
 	if c.LimitSet == "aws" {
 		standard = limitFlags{Requests: 10, DeviceReads: 200, DeviceWrites: 200, ActiveJobs: 100_000, ConcurrentJobs: 500, RolloutRate: iot.MaxRate, Replay: 10,
-			ConnectRate: 500, ClientConnectRate: 1, PublishRate: 100, ByteRate: 512 << 10}
+			ConnectRate: 500, ClientConnectRate: 1, PublishRate: 100, ByteRate: 512 << 10,
+			TotalPublishRate: 20_000, DeliverRate: 100, TotalDeliverRate: 20_000}
 	}
 	for _, v := range []struct {
 		given    *int
@@ -133,6 +137,7 @@ func (c *serveConfig) limits() limitFlags {
 		{&l.ActiveJobs, standard.ActiveJobs}, {&l.ConcurrentJobs, standard.ConcurrentJobs}, {&l.RolloutRate, standard.RolloutRate}, {&l.Replay, standard.Replay},
 		{&l.ConnectRate, standard.ConnectRate}, {&l.ClientConnectRate, standard.ClientConnectRate},
 		{&l.PublishRate, standard.PublishRate}, {&l.ByteRate, standard.ByteRate},
+		{&l.TotalPublishRate, standard.TotalPublishRate}, {&l.DeliverRate, standard.DeliverRate}, {&l.TotalDeliverRate, standard.TotalDeliverRate},
 	} {
 		if *v.given < 0 {
 			*v.given = v.standard

@@ -282,6 +282,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	s.broker, err = broker.New(broker.Config{
 		Handler: handler, Authenticator: guard, Authorizer: guard, Logger: s.log, Store: brokerStore{s.store}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
 		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
+		TotalPublishRate: limits.TotalPublishRate, DeliverRate: limits.DeliverRate, TotalDeliverRate: limits.TotalDeliverRate,
 		ReplayRate:    limits.Replay,
 		SessionExpiry: kept.SessionExpiry, MaxSessions: kept.Sessions, MaxShared: kept.SharedMembers,
 		QueueMessages: kept.QueueMessages, QueueBytes: kept.QueueBytes, QueueAge: kept.QueueAge,

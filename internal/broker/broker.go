@@ -76,12 +76,17 @@ type Config struct {
 
 	// Per second, 0: as many as come. ConnectRate bounds the CONNECTs of all clients, and
 	// ClientConnectRate those of one client id; more are refused. PublishRate bounds the
-	// PUBLISHes of one connection; more are discarded. ByteRate bounds what one connection
-	// publishes; who sends more is not read for a while.
+	// PUBLISHes of one connection, TotalPublishRate those of all; more are discarded.
+	// ByteRate bounds what one connection publishes; who sends more is not read for a while.
+	// DeliverRate bounds the messages that one connection gets, TotalDeliverRate those of all:
+	// more with QoS 0 are dropped, with QoS 1 they wait (spec §2.7, §2.20).
 	ConnectRate       int
 	ClientConnectRate int
 	PublishRate       int
+	TotalPublishRate  int
 	ByteRate          int // bytes
+	DeliverRate       int
+	TotalDeliverRate  int
 
 	Now func() time.Time // default time.Now; for expiries and ConnectedAt, not for timers
 }
@@ -223,6 +228,8 @@ type Broker struct {
 
 	handshakes *rate.Limiter // of WebSockets
 	turnstile  *turnstile
+	publishes  *rate.Limiter // of all clients together; nil: any
+	deliveries *rate.Limiter
 
 	reconsidered atomic.Uint64 // how often all permissions have been taken back
 
@@ -301,6 +308,8 @@ func New(cfg Config) (*Broker, error) {
 		wheel:      newWheel(),
 		handshakes: newPace(cfg.AcceptRate),
 		turnstile:  newTurnstile(cfg.ConnectRate, cfg.ClientConnectRate),
+		publishes:  perSecond(cfg.TotalPublishRate),
+		deliveries: perSecond(cfg.TotalDeliverRate),
 		index:      newIndex(),
 		keeper:     newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
 		closed:     make(chan struct{}),

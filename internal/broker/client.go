@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -40,7 +41,8 @@ type Client struct {
 	session     *session
 	identity    Identity
 
-	identityOver func() bool // stops the timer that waits for the end of identity; nil: there is none
+	deliveries   *rate.Limiter // of messages to the client, of the session's lock; nil until the first, and if they are not limited
+	identityOver func() bool   // stops the timer that waits for the end of identity; nil: there is none
 	permissions  permissions
 
 	// Of the connection's goroutine.

@@ -75,16 +75,35 @@ type allowance struct {
 	pending   *pending // nil until the first message that is routed with QoS 1
 }
 
-// mayPublish reports whether another PUBLISH is within Config.PublishRate.
-func (c *Client) mayPublish() bool {
-	n := c.broker.cfg.PublishRate
+// perSecond lets n events pass in a second, and as many at once; nil if n is 0: any.
+func perSecond(n int) *rate.Limiter {
 	if n <= 0 {
-		return true
+		return nil
 	}
+	return rate.NewLimiter(rate.Limit(n), n)
+}
+
+// mayPublish reports whether another PUBLISH is within Config.PublishRate and
+// Config.TotalPublishRate.
+func (c *Client) mayPublish() bool {
 	if c.allowance.publishes == nil {
-		c.allowance.publishes = rate.NewLimiter(rate.Limit(n), n)
+		c.allowance.publishes = perSecond(c.broker.cfg.PublishRate)
 	}
-	return c.allowance.publishes.Allow()
+	return within(c.allowance.publishes, c.broker.publishes)
+}
+
+// mayDeliver reports whether another message to the client is within Config.DeliverRate and
+// Config.TotalDeliverRate. It is called with the client's session locked.
+func (c *Client) mayDeliver() bool {
+	if c.deliveries == nil {
+		c.deliveries = perSecond(c.broker.cfg.DeliverRate)
+	}
+	return within(c.deliveries, c.broker.deliveries)
+}
+
+// within takes a turn of both, of which each may be nil.
+func within(own, all *rate.Limiter) bool {
+	return (own == nil || own.Allow()) && (all == nil || all.Allow())
 }
 
 // throttle discards a PUBLISH. MQTT 5 has a word for it; a 3.1.1 client sees no

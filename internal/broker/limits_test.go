@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -180,4 +181,66 @@ func TestUnacknowledgedFromClient(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a client gets beyond the rate waits with QoS 1, in order, and is dropped with QoS 0.
+func TestDeliverRate(t *testing.T) {
+	for _, cfg := range []Config{{DeliverRate: 2}, {TotalDeliverRate: 2}} {
+		inTime(t, cfg, func(t *testing.T, dial func() *wire) {
+			from, to := dial(), dial()
+			for _, w := range []*wire{from, to} {
+				w.send(connectPacket{version: 4, id: fmt.Sprintf("%p", w)}.encode())
+				w.next()
+			}
+			to.send(subscribePacket(4, 1, "t"))
+			to.next()
+			for i := range 5 {
+				from.publish(Message{Topic: "t", QoS: 1, Payload: []byte{'1' + byte(i)}})
+				from.puback(codeSuccess)
+			}
+			from.publish(Message{Topic: "t", Payload: []byte("lost")})
+			var got string
+			hear := func(n int) {
+				for range n {
+					p, err := decodePublish(to.next(), 4, time.Time{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					got += string(p.message.Payload)
+					to.send(encodePuback(p.id, 0))
+				}
+			}
+			start := time.Now()
+			hear(2)
+			to.quiet()
+			if d := time.Since(start); d > 0 {
+				t.Errorf("the first ones took %v", d)
+			}
+			hear(3)
+			if d := time.Since(start); d < time.Second || d > 2*time.Second {
+				t.Errorf("5 messages at 2 a second, 2 at once, took %v", d)
+			}
+			if got != "12345" {
+				t.Errorf("got %s", got)
+			}
+			to.quiet()
+		})
+	}
+}
+
+// What all clients together publish beyond the rate is discarded.
+func TestTotalPublishRate(t *testing.T) {
+	inTime(t, Config{TotalPublishRate: 2}, func(t *testing.T, dial func() *wire) {
+		for i := range 3 {
+			w := dial()
+			w.send(connectPacket{version: 4, id: fmt.Sprint(i)}.encode())
+			w.next()
+			w.publish(Message{Topic: "t", QoS: 1})
+			if i < 2 {
+				w.puback(codeSuccess)
+			} else {
+				w.quiet()
+			}
+		}
+	})
 }

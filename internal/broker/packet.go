@@ -648,9 +648,13 @@ func appendPublish(b []byte, m *Message, version, qos byte, retain, dup bool, id
 
 func messageList(m *Message, now time.Time) (b []byte) {
 	if !m.Expires.IsZero() {
-		// Less the seconds that it has waited, in full (MQTT 5 3.3.2.3.3): one that goes on at
-		// once keeps its interval, and none that is alive says 0.
-		left := max(0, (m.Expires.Sub(now)+time.Second-1)/time.Second)
+		// Less the whole seconds that it has waited (MQTT 5 3.3.2.3.3): one that goes on at once
+		// keeps its interval. Less than a second is 0 (spec §2.17).
+		left := m.Expires.Sub(now)
+		if left < time.Second {
+			left = 0
+		}
+		left = (left + time.Second - 1) / time.Second
 		b = binary.BigEndian.AppendUint32(append(b, propMessageExpiry), uint32(left))
 	}
 	p := m.Properties

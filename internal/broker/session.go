@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -40,6 +41,7 @@ type session struct {
 	timer    *time.Timer      // while offline; ends the session
 	reason   DisconnectReason // of its last connection, while offline
 	replay   *time.Timer      // while what has waited is sent at a pace
+	paced    bool             // replay is because of Config.DeliverRate: nothing overtakes what waits
 	subs     []subscription
 	groups   []*group // of shared subscriptions
 	lastID   uint16
@@ -164,10 +166,13 @@ func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
 		return nil // not for this client, for as long as that is so (spec §5.10)
 	}
 	if qos == 0 {
+		if !c.mayDeliver() {
+			return ErrQueueFull
+		}
 		return c.sendMessage(e.packet(s.version, 0, retain, 0))
 	}
 	o := outgoing{message: e.message, retain: retain, until: e.until}
-	if c != nil && (len(s.waiting) == 0 || s.replay != nil) && len(s.inflight) < c.receiveMax {
+	if c != nil && (len(s.waiting) == 0 || s.replay != nil && !s.paced) && len(s.inflight) < c.receiveMax && s.mayDeliver() {
 		if s.expiry > 0 && e.keeper != nil {
 			// Without room it is not safe from the end of the process, but it is sent.
 			o.entry = e.keep(s.key, retain, true)
@@ -207,6 +212,12 @@ func (s *session) answer(c *Client, m *Message) (done bool, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended || s.client != c || s.expiry > 0 || len(s.waiting) > 0 || len(s.inflight) >= c.receiveMax {
+		return false, nil
+	}
+	if m.QoS == 0 && !c.mayDeliver() {
+		return true, s.counted(ErrQueueFull)
+	}
+	if m.QoS > 0 && !s.mayDeliver() {
 		return false, nil
 	}
 	if m.QoS == 0 {
@@ -256,9 +267,9 @@ func (s *session) offer(e *copies, g *group, owner int64, o options) bool {
 	}
 	retain := e.message.Retain && o.retainAsPublished && s.version == 5
 	if min(e.message.QoS, o.qos) == 0 {
-		return c.sendMessage(e.packet(s.version, 0, retain, 0)) == nil
+		return c.mayDeliver() && c.sendMessage(e.packet(s.version, 0, retain, 0)) == nil
 	}
-	if len(s.waiting) > 0 || len(s.inflight) >= c.receiveMax {
+	if len(s.waiting) > 0 || len(s.inflight) >= c.receiveMax || !s.mayDeliver() {
 		return false
 	}
 	out := outgoing{message: e.message, retain: retain, group: g, until: e.until, id: s.nextID()}
@@ -350,10 +361,33 @@ func (s *session) resume() {
 	})
 }
 
+// hasWaiting reports whether something waits, in the session or its groups.
+func (s *session) hasWaiting() bool { return len(s.waiting) > 0 || len(s.groups) > 0 }
+
+// mayDeliver is that of the session's client. If it may not have another message now, what
+// waits is sent when it may.
+func (s *session) mayDeliver() bool {
+	if s.client.mayDeliver() {
+		return true
+	}
+	if s.replay == nil {
+		s.paced = true
+		s.replay = time.AfterFunc(time.Second/time.Duration(cmp.Or(s.broker.cfg.DeliverRate, s.broker.cfg.TotalDeliverRate)), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.replay != nil && s.paced {
+				s.replay, s.paced = nil, false
+				s.sendWaiting()
+			}
+		})
+	}
+	return false
+}
+
 // sendSome sends so many waiting messages if the client takes them.
 func (s *session) sendSome(most int) {
 	c, now := s.client, s.broker.cfg.Now()
-	for ; c != nil && most > 0 && len(s.inflight) < c.receiveMax; most-- {
+	for ; c != nil && most > 0 && len(s.inflight) < c.receiveMax && s.hasWaiting() && s.mayDeliver(); most-- {
 		o, qos, ok := s.nextWaiting(now)
 		if !ok {
 			return
@@ -508,6 +542,7 @@ func (s *session) await(expires time.Time) {
 }
 
 func (s *session) stopTimers() {
+	s.paced = false
 	for _, timer := range []**time.Timer{&s.timer, &s.replay} {
 		if *timer != nil {
 			(*timer).Stop()

@@ -17,7 +17,6 @@ func (b *Broker) claim(c *Client) error {
 		old := b.clients[c.id]
 		if old == nil {
 			b.clients[c.id] = c
-			b.forgetWill(c.id)
 			b.mu.Unlock()
 			return nil
 		}
@@ -33,6 +32,7 @@ func (b *Broker) open(c *Client, clean bool, expiry time.Duration) (present bool
 	b.mu.Lock()
 	old := b.sessions[c.id]
 	if old != nil && !clean && old.version == c.version && b.cfg.Now().Before(old.expires) {
+		b.forgetWill(c.id)
 		b.mu.Unlock()
 		c.session = old
 		return true, nil
@@ -46,7 +46,11 @@ func (b *Broker) open(c *Client, clean bool, expiry time.Duration) (present bool
 		c.session.key = b.keeper.key()
 	}
 	b.sessions[c.id] = c.session
+	will := b.takeWill(c.id)
 	b.mu.Unlock()
+	if will != nil { // its session ends here
+		b.publishWill(*will)
+	}
 	if old != nil {
 		old.finish()
 	}

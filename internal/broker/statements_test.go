@@ -243,10 +243,10 @@ func TestB091B092B094MessageExpiry(t *testing.T) {
 		}{
 			{30, 20 * time.Second, 10},
 			{30, 20*time.Second + 500*time.Millisecond, 10},
-			{30, 29*time.Second + 100*time.Millisecond, 1},
+			{30, 29*time.Second + 100*time.Millisecond, 0},
 			{30, 31 * time.Second, -1},
 			{0, 0, 1},
-			{0, 500 * time.Millisecond, 1},
+			{0, 500 * time.Millisecond, 0},
 			{0, 1100 * time.Millisecond, -1},
 		} {
 			to := b.join(persistent(v, "to", 3600))
@@ -311,6 +311,33 @@ func TestWillDelay(t *testing.T) {
 			pass(time.Hour / 4)
 			_ = seen.TrySend(mq.Pingreq)
 			seen.Next()
+		}
+	})
+}
+
+// The client that comes back to its session while its will is delayed takes it back; the one
+// that wants a new session ends the old one, and its will is due.
+func TestWillDelayAndReturn(t *testing.T) {
+	t.Parallel()
+	inBubble5(t, func(b *bubble) {
+		seen := b.join(mq.Connect{Version: 5, ID: "seen", KeepAlive: 1200})
+		seen.Granted(1, "will")
+		for _, clean := range []bool{false, true} {
+			p := persistent(5, "w", 600)
+			p.Will = &mq.Publish{Topic: "will", Payload: "x", QoS: 1, Props: mq.Prop(mq.WillDelay, 60)}
+			b.join(p).Cut()
+			pass(10 * time.Second)
+			back := persistent(5, "w", 600)
+			back.Persistent = !clean
+			c := b.join(back)
+			if got := seen.Settle(); len(got) == 1 != clean {
+				b.t.Errorf("clean start %t: %v", clean, got)
+			}
+			pass(10 * time.Minute)
+			if got := seen.Settle(); len(got) != 0 {
+				b.t.Errorf("clean start %t: later %v", clean, got)
+			}
+			c.Leave()
 		}
 	})
 }

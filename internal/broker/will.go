@@ -70,7 +70,8 @@ func (w *StoredWill) message(end time.Time) Message {
 	return m
 }
 
-// delayWill publishes a will when it is due, unless its client comes back first.
+// delayWill publishes a will when it is due, unless its client comes back first: to its
+// session, when it is not published, or to another, with which that ends, and it is at once.
 func (b *Broker) delayWill(stored StoredWill) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,11 +101,21 @@ func (b *Broker) publishWill(w StoredWill) {
 	b.publish(m, w.Client, func() { b.keeper.endWill(w.Key) })
 }
 
+// takeWill returns the delayed will of a client, nil if there is none; it is not going to be
+// published by itself any more. It is called with the lock held.
+func (b *Broker) takeWill(client string) *StoredWill {
+	w := b.wills[client]
+	if w == nil {
+		return nil
+	}
+	w.timer.Stop()
+	delete(b.wills, client)
+	return &w.stored
+}
+
 // forgetWill drops the delayed will of a client. It is called with the lock held.
 func (b *Broker) forgetWill(client string) {
-	if w := b.wills[client]; w != nil {
-		w.timer.Stop()
-		delete(b.wills, client)
-		b.keeper.endWill(w.stored.Key)
+	if w := b.takeWill(client); w != nil {
+		b.keeper.endWill(w.Key)
 	}
 }
