@@ -370,6 +370,9 @@ func (c *Client) work() (parked bool) {
 		if c.in.polled && c.in.drained && !c.in.partial() && c.park() {
 			return true
 		}
+		if c.rest.busy && !c.in.partial() && !c.attend() {
+			return false
+		}
 		f, err := c.read(c.broker.cfg.PacketTimeout)
 		if errors.Is(err, errDrained) {
 			c.rest.toEnd = false // that was somebody else with the same descriptor
@@ -378,22 +381,56 @@ func (c *Client) work() (parked bool) {
 		if c.rest.busy && isTimeout(err) && !c.in.partial() && c.calm() {
 			continue
 		}
-		if !c.hold() {
+		if !c.serve(f, err) {
 			return false
 		}
-		c.broker.wheel.heard(c)
-		for ok := err == nil; ok && err == nil; {
-			if err = c.handle(f); err == nil {
-				f, ok, err = c.in.take()
+	}
+}
+
+// attend is work for a busy client as long as whole packets come, or none for a while.
+// Packets are handled within the call that waits for them: a new one would have to begin
+// with a reading in vain. It returns false if the connection has ended.
+func (c *Client) attend() bool {
+	going := true
+	// What makes the waiting end is found by who reads next.
+	_ = c.in.raw.Read(func(fd uintptr) bool {
+		for c.in.readDescriptor(fd) {
+			f, ok, err := c.in.take()
+			if !ok && err == nil { // a part of a packet, or the end
+				return true
+			}
+			if going = c.serve(f, err); !going || c.in.partial() {
+				return true
+			}
+			if c.in.drained {
+				break
 			}
 		}
-		c.endBatch()
-		if err != nil {
-			c.fail(err)
-			return false
-		}
-		c.flush()
+		c.in.release()
+		return false
+	})
+	return going
+}
+
+// serve handles a packet and those that have come with it. It returns false if the
+// connection has ended; err is what reading the packet came to.
+func (c *Client) serve(f frame, err error) bool {
+	if !c.hold() {
+		return false
 	}
+	c.broker.wheel.heard(c)
+	for ok := err == nil; ok && err == nil; {
+		if err = c.handle(f); err == nil {
+			f, ok, err = c.in.take()
+		}
+	}
+	c.endBatch()
+	if err != nil {
+		c.fail(err)
+		return false
+	}
+	c.flush()
+	return true
 }
 
 // endBatch tells the Handler that no more messages come together with those it has taken.

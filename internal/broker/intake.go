@@ -103,7 +103,6 @@ func (in *intake) wait() error {
 			in.release()
 			return in.err
 		}
-		in.drained = in.end < len(in.buf)
 		return nil
 	}
 	n, err := in.conn.Read(in.probe[:])
@@ -124,7 +123,7 @@ func (in *intake) readDescriptor(fd uintptr) bool {
 		in.release()
 		return in.polled
 	}
-	in.end, in.err = n, err
+	in.end, in.err, in.drained = n, err, n < len(in.buf)
 	if n == 0 && err == nil {
 		in.err = io.EOF
 	}
