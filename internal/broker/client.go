@@ -402,11 +402,11 @@ func (c *Client) attend() bool {
 			if going = c.serve(f, err); !going || c.in.partial() {
 				return true
 			}
+			c.in.release()
 			if c.in.drained {
 				break
 			}
 		}
-		c.in.release()
 		return false
 	})
 	return going
