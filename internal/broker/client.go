@@ -392,6 +392,7 @@ func (c *Client) work() (parked bool) {
 // with a reading in vain. It returns false if the connection has ended.
 func (c *Client) attend() bool {
 	going := true
+	c.in.release()
 	// What makes the waiting end is found by who reads next.
 	_ = c.in.raw.Read(func(fd uintptr) bool {
 		for c.in.readDescriptor(fd) {

@@ -49,8 +49,8 @@ func TestBusyClientFillsTheBuffer(t *testing.T) {
 	for range 5 {
 		w.send(bytes.Repeat(packet, 4))
 		ping()
-		w.publish(Message{Topic: "t", Payload: make([]byte, 3*readBuffer), QoS: 1})
-		w.puback(0)
+		large, _ := encodePublish(&Message{Topic: "t", Payload: make([]byte, 3*readBuffer)}, 4, 0, false, false, 0, time.Time{})
+		w.send(append(large, packet...))
 		w.send(bytes.Repeat(packet, 12))
 		ping()
 	}
