@@ -75,13 +75,17 @@ func (f *fleet) upgrade(client *http.Client, url string, header ...string) int {
 }
 
 // overWebSocket connects an MQTT 3.1.1 client.
-func (f *fleet) overWebSocket(url string, cfg *tls.Config, clientID string) (*device, error) {
+func (f *fleet) overWebSocket(url string, cfg *tls.Config, clientID string, options ...func(*paho3.ClientOptions)) (*device, error) {
 	f.t.Helper()
 	d := &device{f: f, thing: clientID, mailbox: newMailbox()}
-	c := client3{mailbox: d.mailbox, Client: paho3.NewClient(paho3.NewClientOptions().AddBroker(strings.Replace(url, "http", "ws", 1)).SetTLSConfig(cfg).
+	o := paho3.NewClientOptions().AddBroker(strings.Replace(url, "http", "ws", 1)).SetTLSConfig(cfg).
 		SetClientID(clientID).SetProtocolVersion(4).SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).
 		SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) { d.put(m.Topic(), m.Payload()) }).
-		SetConnectionLostHandler(func(_ paho3.Client, err error) { d.lose(err) }))}
+		SetConnectionLostHandler(func(_ paho3.Client, err error) { d.lose(err) })
+	for _, option := range options {
+		option(o)
+	}
+	c := client3{mailbox: d.mailbox, Client: paho3.NewClient(o)}
 	d.mqttClient = c
 	if err := c.settled(c.Connect()); err != nil {
 		return nil, err

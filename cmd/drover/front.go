@@ -28,6 +28,7 @@ type front struct {
 	test               http.Handler // nil unless in test mode
 	objects            http.Handler // nil if there is no object store here
 	mqtt               http.Handler // devices that speak MQTT over WebSocket
+	guard              *guard
 	verify, verifyBulk *auth.Verifier
 	keys               http.Handler
 	permit             func(ctx context.Context, action string, resources ...string) error
@@ -125,6 +126,15 @@ func (f *front) unknown(w http.ResponseWriter, r *http.Request) {
 // api serves both planes of the API, which share paths: the signing name tells them
 // apart, and the host where a client signs for neither by name.
 func (f *front) api(w http.ResponseWriter, r *http.Request) {
+	if isGuests(r) {
+		r, err := f.guard.guest(r)
+		if err != nil {
+			f.guard.turnAway(w, r, err)
+			return
+		}
+		f.messages.ServeHTTP(w, r)
+		return
+	}
 	r, id, ok := f.authenticate(w, r, f.verify)
 	if !ok {
 		return

@@ -33,6 +33,7 @@ type guard struct {
 	problems    *dataplane.Problems
 	devices     *dataplane.Handler
 	now         func() time.Time
+	afterFunc   func(time.Duration, func()) (stop func() bool)
 	log         *slog.Logger
 	signed      sync.Map // *broker.Client -> auth.Identity, of live clients whose handshake was signed
 }
@@ -44,10 +45,13 @@ type visitor struct {
 	thing   iot.ThingName // of lifecycle events
 	key     auth.Identity // who signed the handshake of a WebSocket, if somebody did
 
-	// Of a client of a custom authorizer, which is asked again now and then.
-	request  authorizer.Request
-	decision authorizer.Decision
-	stop     func() // nil: it is not
+	admission *admission // by a custom authorizer, which is asked again now and then
+
+	// How long the connection may last, and what it ends as; 0: for ever.
+	life   time.Duration
+	lifeAs broker.DisconnectReason
+	unset  func() bool // of the timer
+	stop   func()      // of the asking again; nil: there is none
 }
 
 // visitorOf returns what is known of a client, nil for one that came by an open listener.
@@ -73,6 +77,10 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 	if l.Request != nil {
 		upgrade, _ = auth.IdentityFrom(l.Request.Context())
 	}
+	var handed *admission // by the handshake
+	if l.Request != nil {
+		handed, _ = l.Request.Context().Value(admissionKey{}).(*admission)
+	}
 	switch {
 	case conn != nil && conn.CertificateID() != "":
 		who.Certificate, who.Secure, who.DomainName = conn.CertificateID(), true, conn.TLS().ServerName
@@ -83,19 +91,14 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 			return id, errNotAllowed // revoked since the handshake
 		}
 		v.key = upgrade
-		id.Principal, id.Expires, id.ExpiresAs = name, g.now().Add(webSocketLife), broker.WebSocketExpired
-	case conn != nil:
-		if err := g.ask(ctx, l, v); err != nil {
-			return id, err
-		}
-		policies, err := parsePolicies(v.decision.Policies)
+		id.Principal, v.life, v.lifeAs = name, webSocketLife, broker.WebSocketExpired
+	case conn != nil, handed != nil:
+		a, err := g.admission(ctx, l, conn)
 		if err != nil {
 			return id, err
 		}
-		who.Policies, who.Secure, id.Principal = policies, true, v.decision.Principal
-		if v.decision.Disconnect > 0 {
-			id.Expires = g.now().Add(v.decision.Disconnect)
-		}
+		v.admission, v.life, v.lifeAs = a, a.left(g.now()), broker.AuthorizerExpired
+		who.Policies, who.Secure, id.Principal = a.policies, conn != nil, a.decision.Principal
 	default: // a listener that asks nobody
 		return broker.Identity{Principal: l.ClientID}, nil
 	}
@@ -126,33 +129,6 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 // webSocketLife is how long a WebSocket whose handshake was signed may be open (identity spec §8.3).
 const webSocketLife = 24 * time.Hour
 
-// ask has a custom authorizer decide.
-func (g *guard) ask(ctx context.Context, l broker.Login, v *visitor) error {
-	v.request = authorizer.Request{
-		Connection: uuid.NewString(),
-		MQTT:       &iot.MQTTData{Username: l.Username, Password: l.Password, ClientID: l.ClientID},
-		TLS:        &iot.TLSData{},
-	}
-	if conn := v.conn; conn != nil {
-		v.request.TLS.ServerName = conn.TLS().ServerName
-	}
-	if r := l.Request; r != nil {
-		v.request.Header, v.request.Query = r.Header, r.URL.RawQuery
-	}
-	var err error
-	v.decision, err = g.authorizers.Authorize(ctx, v.request)
-	var refused *authorizer.Refusal
-	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &refused), refused.Reason == authorizer.Busy:
-		return fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
-	case refused.Reason == authorizer.Denied:
-		return fmt.Errorf("%w: %w", broker.ErrBadCredentials, err)
-	}
-	return err
-}
-
 func parsePolicies(documents []string) ([]*policy.Policy, error) {
 	var policies []*policy.Policy
 	for _, document := range documents {
@@ -165,8 +141,8 @@ func parsePolicies(documents []string) ([]*policy.Policy, error) {
 	return policies, nil
 }
 
-// connected begins to look after a client: one whose certificate does not count any more is
-// disconnected, and an authorizer is asked again when it said so.
+// connected begins to look after a client: one whose certificate does not count any more, or whose
+// time is over, is disconnected, and an authorizer is asked again when it said so.
 func (g *guard) connected(c *broker.Client) {
 	v := visitorOf(c)
 	if v == nil {
@@ -181,7 +157,10 @@ func (g *guard) connected(c *broker.Client) {
 			c.End(broker.AuthError)
 		}
 	}
-	if v.decision.Refresh <= 0 {
+	if v.life > 0 {
+		v.unset = g.afterFunc(v.life, func() { c.End(v.lifeAs) })
+	}
+	if v.admission == nil || v.admission.decision.Refresh <= 0 {
 		return
 	}
 	renew := func(d authorizer.Decision) {
@@ -194,7 +173,7 @@ func (g *guard) connected(c *broker.Client) {
 		v.session.Renew(policies)
 		c.Reconsider()
 	}
-	v.stop = g.authorizers.Watch(v.request, v.decision, renew, func(err error) {
+	v.stop = g.authorizers.Watch(v.admission.request, v.admission.decision, renew, func(err error) {
 		g.log.Info("client is not let stay", "client", c, "err", err)
 		c.End(broker.AuthError)
 	})
@@ -202,7 +181,14 @@ func (g *guard) connected(c *broker.Client) {
 
 func (g *guard) disconnected(c *broker.Client) {
 	g.signed.Delete(c)
-	if v := visitorOf(c); v != nil && v.stop != nil {
+	v := visitorOf(c)
+	if v == nil {
+		return
+	}
+	if v.unset != nil {
+		v.unset()
+	}
+	if v.stop != nil {
 		v.stop()
 	}
 }
@@ -253,13 +239,13 @@ func (g *guard) Authorize(c *broker.Client, a broker.Action, topic string) bool 
 	return false
 }
 
-type gateConnKey struct{}
-
 // gateConn returns the connection with TLS that a client came by, nil for none.
 func gateConn(l broker.Login) *gate.Conn {
 	if l.Request != nil {
-		conn, _ := l.Request.Context().Value(gateConnKey{}).(*gate.Conn)
-		return conn
+		if c, ok := l.Request.Context().Value(httpConnKey{}).(*httpConn); ok {
+			return c.tls
+		}
+		return nil
 	}
 	conn, _ := l.Conn.(*gate.Conn)
 	return conn

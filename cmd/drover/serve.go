@@ -118,7 +118,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &server{cfg: cfg, log: log, clock: new(clock), failed: make(chan error, 8)}
+	s := &server{cfg: cfg, log: log, clock: &clock{movable: cfg.Test}, failed: make(chan error, 8)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop())
@@ -267,7 +267,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
 	known.holders = holders
 	authorizers := authorizer.New(authorizer.Config{
-		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now,
+		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now, AfterFunc: s.clock.afterFunc,
 	})
 	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
 	devices := dataplane.New(dataplane.Config{
@@ -276,7 +276,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
-	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, now: s.clock.now, log: s.log}
+	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, now: s.clock.now, afterFunc: s.clock.afterFunc, log: s.log}
 	handler := &brokerHandler{handler: devices, guard: guard}
 	kept := s.cfg.Sessions
 	s.broker, err = broker.New(broker.Config{
@@ -314,13 +314,13 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		},
 	})
 	s.front = &front{
-		control: api, devices: devices, messages: messages,
+		control: api, devices: devices, messages: messages, guard: guard,
 		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
-	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}}).VerifyWebSocket, s.cfg.Insecure, s.broker.ServeWebSocket)
+	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
 		s.objects = objects.New(objects.Config{
 			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Permit: s.access.Permit, Logger: s.log, Metrics: metrics,

@@ -22,8 +22,52 @@ import (
 
 // clock is the time of a server: that of the machine, moved by an offset in test mode.
 type clock struct {
+	movable bool // set before it is used
+
 	mu     sync.Mutex
 	offset time.Duration
+	alarms map[*alarm]struct{} // if movable
+}
+
+// alarm is a timer that goes by the clock.
+type alarm struct {
+	due   time.Time
+	timer *time.Timer
+}
+
+// afterFunc is time.AfterFunc by the clock: when that is moved past the time, f is called.
+func (c *clock) afterFunc(d time.Duration, f func()) (stop func() bool) {
+	if !c.movable {
+		return time.AfterFunc(d, f).Stop
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := &alarm{due: time.Now().Add(c.offset + d)}
+	forget := func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, pending := c.alarms[a]
+		delete(c.alarms, a)
+		return pending
+	}
+	a.timer = time.AfterFunc(d, func() {
+		if forget() {
+			f()
+		}
+	})
+	if c.alarms == nil {
+		c.alarms = make(map[*alarm]struct{})
+	}
+	c.alarms[a] = struct{}{}
+	return func() bool { a.timer.Stop(); return forget() }
+}
+
+// move sets the offset. mu is held.
+func (c *clock) move(offset time.Duration) {
+	c.offset = offset
+	for a := range c.alarms {
+		a.timer.Reset(time.Until(a.due) - offset)
+	}
 }
 
 func (c *clock) now() time.Time {
@@ -36,14 +80,14 @@ func (c *clock) now() time.Time {
 func (c *clock) set(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.offset = time.Until(t)
+	c.move(time.Until(t))
 }
 
 // back makes it the clock of the machine again.
 func (c *clock) back() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.offset = 0
+	c.move(0)
 }
 
 // testMode lets those who test devices move the clock and start from nothing.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"drover/internal/auth"
+	"drover/internal/authorizer"
 	"drover/internal/gate"
 	"drover/internal/iot"
 	"drover/internal/pki"
@@ -139,15 +140,23 @@ func (f *deviceFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// httpConn is what is known of a connection over which HTTP is spoken.
+type httpConn struct {
+	tls       *gate.Conn // nil without TLS
+	decisions authorizer.Cache
+}
+
+type httpConnKey struct{}
+
 // withConnection puts what a connection says of its other end into the context of its requests: the
 // certificate, if one was shown. It must not ask for the address, for which it might have to wait.
 func withConnection(ctx context.Context, c net.Conn) context.Context {
 	conn, ok := c.(*gate.Conn)
+	ctx = context.WithValue(ctx, httpConnKey{}, &httpConn{tls: conn})
 	if !ok {
 		return ctx
 	}
-	id := auth.Identity{Secure: true, Principal: auth.Principal{Certificate: conn.CertificateID()}}
-	return context.WithValue(auth.WithIdentity(ctx, id), gateConnKey{}, conn)
+	return auth.WithIdentity(ctx, auth.Identity{Secure: true, Principal: auth.Principal{Certificate: conn.CertificateID()}})
 }
 
 // withSource adds the address of the other end.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"strings"
 
 	"drover/internal/auth"
 	"drover/internal/wire"
@@ -12,13 +11,15 @@ import (
 const webSocketPath = "/mqtt"
 
 // webSocketFront serves handshakes for MQTT over WebSocket (identity spec §1.3). A signature counts
-// wherever the client comes from; over TLS a client without one is the custom authorizers' matter,
-// which the broker asks; without TLS it must be of this machine, or insecure.
-func webSocketFront(verify func(*http.Request) (auth.Identity, error), insecure bool, next http.HandlerFunc) http.HandlerFunc {
+// wherever the client comes from, and so does what a handshake says to a custom authorizer; over TLS a
+// client that says nothing yet is the authorizers' matter when it says CONNECT; without TLS it must be
+// of this machine, or insecure. Who is refused is told so before the upgrade.
+func webSocketFront(verify func(*http.Request) (auth.Identity, error), g *guard, insecure bool, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		connection, _ := auth.IdentityFrom(r.Context())
 		switch {
-		case auth.IsPresigned(r), strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-"):
+		case connection.Principal.Certificate != "":
+		case auth.IsSigned(r):
 			id, err := verify(r)
 			if err != nil {
 				forbidden(w, "Forbidden")
@@ -26,9 +27,17 @@ func webSocketFront(verify func(*http.Request) (auth.Identity, error), insecure 
 			}
 			id.Source, id.Secure = connection.Source, connection.Secure
 			r = r.WithContext(auth.WithIdentity(r.Context(), id))
-		case !connection.Secure && !insecure && !(connection.Source.Unmap().IsLoopback() && !forwarded(r)):
-			forbidden(w, "MQTT over WebSocket without TLS and without a signature is for clients of the same machine, or needs --insecure")
-			return
+		default:
+			var admitted bool
+			var err error
+			if r, admitted, err = g.welcome(r); err != nil {
+				g.turnAway(w, r, err)
+				return
+			}
+			if !admitted && !connection.Secure && !insecure && !(connection.Source.Unmap().IsLoopback() && !forwarded(r)) {
+				forbidden(w, "MQTT over WebSocket without TLS and without a signature is for clients of the same machine, or needs --insecure")
+				return
+			}
 		}
 		next(w, r)
 	}

@@ -58,15 +58,18 @@ func (d *Decider) PermitJobs(ctx context.Context, operation string, thing iot.Th
 	return nil
 }
 
-// PermitData is Permit for an action of the data plane, which certificates may do, too: without a
-// client id, so that variables of the thing are undefined (identity spec §2.19).
+// PermitData is Permit for an action of the data plane, which certificates and guests may do, too:
+// without a client id, so that variables of the thing are undefined (identity spec §2.19).
 func (d *Decider) PermitData(ctx context.Context, action, resource string) error {
 	id, _ := auth.IdentityFrom(ctx)
-	if id.Principal.Certificate == "" {
+	client := Client{Certificate: id.Principal.Certificate, SourceIP: id.Source, Secure: id.Secure}
+	switch guest := id.Principal.Guest; {
+	case guest != nil:
+		client.Policies = guest.Policies
+	case client.Certificate == "":
 		return d.Permit(ctx, action, resource)
 	}
-	decision := d.Session(Client{Certificate: id.Principal.Certificate, SourceIP: id.Source, Secure: true}).Do(ctx, action, resource)
-	return d.answer(ctx, decision, action, resource, id)
+	return d.answer(ctx, d.Session(client).Do(ctx, action, resource), action, resource, id)
 }
 
 // answer is what the holder of a certificate is told.
@@ -75,7 +78,7 @@ func (d *Decider) answer(ctx context.Context, decision Decision, action, resourc
 		return decision.Err
 	}
 	if !decision.Allowed() {
-		d.log.DebugContext(ctx, "device request denied", "action", action, "resource", resource, "certificate", id.Principal.Certificate, "why", decision)
+		d.log.DebugContext(ctx, "device request denied", "action", action, "resource", resource, "who", id.Principal.Actor(), "why", decision)
 		return &auth.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: "Forbidden"}
 	}
 	return nil

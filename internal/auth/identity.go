@@ -4,19 +4,31 @@ import (
 	"context"
 	"net/netip"
 
+	"drover/internal/auth/policy"
 	"drover/internal/iot"
 )
 
-// Principal is who sends a request: the owner of a key, or the holder of a certificate.
+// Principal is who sends a request: the owner of a key, the holder of a certificate, or whom a custom
+// authorizer let in.
 type Principal struct {
 	AccessKeyID string
 	Certificate iot.CertificateID
+	Guest       *Guest
+}
+
+// Guest is somebody whom a custom authorizer let in. He may do what its policies say.
+type Guest struct {
+	Name     string // that the authorizer gave
+	Policies []*policy.Policy
 }
 
 // Actor names the principal in the journal.
 func (p Principal) Actor() string {
-	if p.Certificate != "" {
+	switch {
+	case p.Certificate != "":
 		return "cert:" + string(p.Certificate)
+	case p.Guest != nil:
+		return "guest:" + p.Guest.Name
 	}
 	return "key:" + p.AccessKeyID
 }

@@ -19,6 +19,12 @@ const (
 	webSocketExpiry  = 24 * time.Hour // of a URL that does not say
 )
 
+// IsSigned reports whether a request carries a signature of AWS's, in any place and whether it holds or
+// not.
+func IsSigned(r *http.Request) bool {
+	return IsPresigned(r) || strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-")
+}
+
 // IsPresigned reports whether a request carries a signature in its query, or what is left
 // of one.
 func IsPresigned(r *http.Request) bool { return hasQuerySignature(r.URL.RawQuery) }

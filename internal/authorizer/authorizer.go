@@ -45,6 +45,8 @@ type Functions interface {
 type Config struct {
 	Registry  Registry
 	Functions Functions
+	// AfterFunc is time.AfterFunc of the clock that Now shows; nil: that of the machine.
+	AfterFunc func(time.Duration, func()) (stop func() bool)
 	// CheckPolicy returns what is wrong with a policy document; nil: nothing ever is.
 	CheckPolicy func(document string) error
 	// DefaultOnly refuses clients that ask for another authorizer than the default one.
@@ -65,6 +67,9 @@ func New(cfg Config) *Authenticator {
 	a := &Authenticator{cfg: cfg, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now}
 	if a.now == nil {
 		a.now = time.Now
+	}
+	if a.cfg.AfterFunc == nil {
+		a.cfg.AfterFunc = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
 	}
 	return a
 }
@@ -123,12 +128,14 @@ func (a *Authenticator) Authorize(ctx context.Context, r Request) (Decision, err
 	if err != nil {
 		return Decision{}, err
 	}
-	event := iot.AuthorizerEvent{Protocols: []string{"tls"}, ProtocolData: r.data()}
-	if r.Header != nil {
-		event.Protocols = append(event.Protocols, "http")
-	}
-	if r.MQTT != nil {
-		event.Protocols = append(event.Protocols, "mqtt")
+	event := iot.AuthorizerEvent{Protocols: []string{}, ProtocolData: r.data()}
+	for _, p := range []struct {
+		name   string
+		spoken bool
+	}{{"tls", r.TLS != nil}, {"http", r.Header != nil}, {"mqtt", r.MQTT != nil}} {
+		if p.spoken {
+			event.Protocols = append(event.Protocols, p.name)
+		}
 	}
 	if r.Connection != "" {
 		event.Connection = &iot.ConnectionMetadata{ID: r.Connection}
@@ -158,6 +165,21 @@ func (a *Authenticator) Authorize(ctx context.Context, r Request) (Decision, err
 		r.Cache.keep(key, d, a.now().Add(d.Refresh))
 	}
 	return d, nil
+}
+
+// Asked reports whether a request says by itself what an authorizer needs: which one, or a token that
+// the default one looks for. Who says nothing in the handshake of a WebSocket may say it in his CONNECT
+// (identity spec §6.6).
+func (a *Authenticator) Asked(ctx context.Context, r Request) (bool, error) {
+	given := r.parameters()
+	if given(nameKey) != "" || given(signatureKey) != "" {
+		return true, nil
+	}
+	standard, err := a.cfg.Registry.DefaultAuthorizer(ctx)
+	if iot.ErrorCode(err) == iot.NotFound {
+		return false, nil
+	}
+	return err == nil && standard.TokenKey != "" && given(standard.TokenKey) != "", err
 }
 
 // find returns the authorizer that decides: the one of the name, or the default one.

@@ -234,13 +234,13 @@ func TestB216EventOfMQTT(t *testing.T) {
 func TestB217EventOfHTTP(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, nil)
-	g.allowed(authorizer.Request{Header: http.Header{"Tok": {"h"}}, Query: "tok=q&a=b"})
-	want := `{"token":"h","signatureVerified":false,"protocols":["tls","http"],"protocolData":{"http":{"headers":{"Tok":"h"},"queryString":"?tok=q\u0026a=b"}}}`
+	g.allowed(authorizer.Request{TLS: &iot.TLSData{}, Header: http.Header{"Tok": {"h"}}, Query: "tok=q&a=b"})
+	want := `{"token":"h","signatureVerified":false,"protocols":["tls","http"],"protocolData":{"tls":{},"http":{"headers":{"Tok":"h"},"queryString":"?tok=q\u0026a=b"}}}`
 	if g.f.events[0] != want {
 		t.Errorf("got  %s\nwant %s", g.f.events[0], want)
 	}
 	r := mqtt("u")
-	r.Header = http.Header{}
+	r.TLS, r.Header = &iot.TLSData{}, http.Header{}
 	g.allowed(r)
 	if !strings.Contains(g.f.events[1], `"protocols":["tls","http","mqtt"]`) {
 		t.Errorf("over WebSocket: %s", g.f.events[1])

@@ -21,13 +21,13 @@ func (a *Authenticator) Watch(r Request, d Decision, renew func(Decision), end f
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watch{a: a, ctx: ctx, request: r, renew: renew, end: end}
 	w.mu.Lock()
-	w.timer = time.AfterFunc(d.Refresh, w.again)
+	w.unset = a.cfg.AfterFunc(d.Refresh, w.again)
 	w.mu.Unlock()
 	return func() {
 		cancel()
 		w.mu.Lock() // waits for renew or end
 		defer w.mu.Unlock()
-		w.timer.Stop()
+		w.unset()
 	}
 }
 
@@ -39,7 +39,7 @@ type watch struct {
 	end     func(error)
 
 	mu    sync.Mutex
-	timer *time.Timer
+	unset func() bool // of the timer
 }
 
 func (w *watch) again() {
@@ -55,7 +55,7 @@ func (w *watch) again() {
 	default:
 		w.renew(d)
 		if d.Refresh > 0 {
-			w.timer.Reset(d.Refresh)
+			w.unset = w.a.cfg.AfterFunc(d.Refresh, w.again)
 		}
 	}
 }

@@ -1,14 +1,12 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Authenticator decides who may connect. A broker without one takes everybody.
@@ -50,10 +48,8 @@ type Login struct {
 
 // Identity is who a client is, in its owner's words.
 type Identity struct {
-	Principal string           // for events and logs
-	Value     any              // what the owner wants to find again
-	Expires   time.Time        // when the connection is ended; zero: never
-	ExpiresAs DisconnectReason // default AuthorizerExpired
+	Principal string // for events and logs
+	Value     any    // what the owner wants to find again
 }
 
 // Action is what a client wants to do with a topic.
@@ -198,13 +194,4 @@ func (c *Client) End(reason DisconnectReason) {
 		code = codeQuotaExceeded
 	}
 	c.end(reason, code)
-}
-
-// expireIdentity ends the connection when its identity does, unless stop is called.
-func (c *Client) expireIdentity() (stop func() bool) {
-	if c.identity.Expires.IsZero() {
-		return nil
-	}
-	reason := cmp.Or(c.identity.ExpiresAs, AuthorizerExpired)
-	return time.AfterFunc(c.identity.Expires.Sub(c.broker.cfg.Now()), func() { c.End(reason) }).Stop
 }

@@ -6,15 +6,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // guard authenticates by password and allows what its rules do not forbid.
 type guard struct {
 	asked     atomic.Int32
 	forbidden atomic.Pointer[string] // "action topic" lines
-	lifetime  time.Duration
-	expiresAs DisconnectReason
 }
 
 func (g *guard) Authenticate(_ context.Context, l Login) (Identity, error) {
@@ -26,11 +23,7 @@ func (g *guard) Authenticate(_ context.Context, l Login) (Identity, error) {
 	case "stranger":
 		return Identity{}, errors.New("policy denies iot:Connect")
 	}
-	id := Identity{Principal: "principal of " + l.ClientID, Value: l.Username}
-	if g.lifetime > 0 {
-		id.Expires, id.ExpiresAs = time.Now().Add(g.lifetime), g.expiresAs
-	}
-	return id, nil
+	return Identity{Principal: "principal of " + l.ClientID, Value: l.Username}, nil
 }
 
 func (g *guard) Authorize(c *Client, a Action, topic string) bool {
@@ -71,14 +64,15 @@ func TestAuthenticator(t *testing.T) {
 	})
 }
 
-func TestB140B222B257IdentityExpires(t *testing.T) {
+// The owner of an identity ends its connection, for a reason of his own.
+func TestEndForAReason(t *testing.T) {
 	t.Parallel()
-	for as, want := range map[DisconnectReason]DisconnectReason{"": "CUSTOMAUTH_TTL_EXPIRATION", WebSocketExpired: "WEBSOCKET_TTL_EXPIRATION"} {
-		_, o, g, addr := guarded(t)
-		g.lifetime, g.expiresAs = 50*time.Millisecond, as
+	for _, reason := range []DisconnectReason{AuthorizerExpired, WebSocketExpired} {
+		_, o, _, addr := guarded(t)
 		w, _ := join(t, addr, connectPacket{version: 5, id: "x"})
+		receive(t, o.connected).End(reason)
 		w.dismissed(codeMaximumTime)
-		if e := receive(t, o.disconnected); e.reason != want {
+		if e := receive(t, o.disconnected); e.reason != reason {
 			t.Errorf("reason is %s", e.reason)
 		}
 	}

@@ -41,9 +41,8 @@ type Client struct {
 	session     *session
 	identity    Identity
 
-	deliveries   *rate.Limiter // of messages to the client, of the session's lock; nil until the first, and if they are not limited
-	identityOver func() bool   // stops the timer that waits for the end of identity; nil: there is none
-	permissions  permissions
+	deliveries  *rate.Limiter // of messages to the client, of the session's lock; nil until the first, and if they are not limited
+	permissions permissions
 
 	// Of the connection's goroutine.
 	batch     bool        // the Handler has taken messages and has not been told that these are all
@@ -337,7 +336,6 @@ func (c *Client) accept(hello *connect) bool {
 	}
 	b.stats.accepted.Add(1)
 	b.cfg.Handler.Connected(c)
-	c.identityOver = c.expireIdentity()
 	b.wheel.add(c, c.keepAlive+c.keepAlive/2)
 	c.expect(0) // the wheel looks after it from here on
 	c.watch()
@@ -348,9 +346,6 @@ func (c *Client) accept(hello *connect) bool {
 func (c *Client) goodbye() {
 	b := c.broker
 	b.wheel.remove(c)
-	if c.identityOver != nil {
-		c.identityOver()
-	}
 	c.flush()
 	c.mu.Lock()
 	reason := c.reason
