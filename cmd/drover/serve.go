@@ -237,11 +237,13 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	// What goes up and what comes down meet here: the engine publishes through the data
 	// plane, which asks the engine for documents. Nothing runs yet, so late is early enough.
 	var publisher *dataplane.Publisher
+	var devices *dataplane.Handler
 	s.engine, err = engine.New(engine.Config{
 		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
 		Objects: files.objects,
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
+		Told:    func() { devices.Told() },
 		Settled: func() <-chan struct{} { return s.broker.Settled() },
 	})
 	if err != nil {
@@ -270,7 +272,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now, AfterFunc: s.clock.afterFunc,
 	})
 	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
-	devices := dataplane.New(dataplane.Config{
+	devices = dataplane.New(dataplane.Config{
 		Problems: problems, Heard: func(topic string) bool { return s.broker.HasSubscribers(topic) },
 		Engine: s.engine, Signer: files.signer, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
 		Permit: s.access.PermitJobs,

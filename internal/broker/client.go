@@ -46,6 +46,7 @@ type Client struct {
 
 	// Of the connection's goroutine.
 	batch     bool        // the Handler has taken messages and has not been told that these are all
+	urgent    bool        // what is gathered must not wait for an answer
 	will      *StoredWill // nil if the client has none
 	aliases   []string    // topics by alias - 1; nil until the client uses one
 	allowance allowance
@@ -103,6 +104,26 @@ func (c *Client) Deliver(m Message) error {
 func (c *Client) keep(m Message) error {
 	e := c.broker.copiesOf(&m, false, nil)
 	return c.session.deliver(e, min(m.QoS, 1), false, c)
+}
+
+// Expect says that an answer to this client is on its way. Until Answered, which must
+// follow soon, what the client gets, the acknowledgement of its request first, gathers to
+// leave in one write. Only who handles a message of the client may call it.
+func (c *Client) Expect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owed++
+}
+
+// Answered says that an answer that was expected has been delivered, or never will be, and
+// so has what comes with it.
+func (c *Client) Answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owed--
+	if !c.held {
+		c.flushLocked()
+	}
 }
 
 // Disconnect ends the connection by decision of the server, which an MQTT 5
@@ -425,7 +446,8 @@ func (c *Client) serve(f frame, err error) bool {
 		c.fail(err)
 		return false
 	}
-	c.flush()
+	c.letGo(c.urgent)
+	c.urgent = false
 	return true
 }
 
@@ -492,6 +514,7 @@ func (c *Client) fail(err error) {
 func (c *Client) handle(f frame) error {
 	if f.kind != typePublish {
 		c.endBatch()
+		c.urgent = c.urgent || f.kind != typePuback
 	}
 	if f.padded && c.version == 5 {
 		return errMalformed
@@ -576,6 +599,7 @@ func (c *Client) publish(f frame) error {
 	case Handled:
 		c.batch = true
 	case Route:
+		c.urgent = true
 		m.Payload = bytes.Clone(m.Payload) // out of the connection's buffer
 		return c.route(m, p.id)
 	}

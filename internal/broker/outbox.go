@@ -42,6 +42,7 @@ type outbox struct {
 	messages int    // of queue, about
 	writing  bool
 	held     bool
+	owed     int  // answers that are on their way: what there is may wait for them
 	welcomed bool // an MQTT 5 CONNACK with success is on its way: DISCONNECT may follow
 	ended    bool
 	reason   DisconnectReason // once ended
@@ -92,14 +93,20 @@ func (o *outbox) compose(most int, encode func([]byte) []byte) error {
 		return ErrTooLarge
 	}
 	o.messages++
-	if !o.held {
+	if !o.gathersLocked() {
 		o.flushLocked()
 	}
 	return nil
 }
 
+// gathersLocked reports whether what is queued waits for what comes. For an answer it waits
+// only as long as it is little.
+func (o *outbox) gathersLocked() bool {
+	return o.held || o.owed > 0 && len(o.queue) < writeBuffer
+}
+
 func (o *outbox) push(packet []byte) {
-	if o.raw != nil && !o.held && !o.writing && len(o.queue) == 0 {
+	if o.raw != nil && !o.gathersLocked() && !o.writing && len(o.queue) == 0 {
 		n, ok := o.try(packet)
 		if !ok || n == len(packet) {
 			return
@@ -116,8 +123,8 @@ func (o *outbox) push(packet []byte) {
 	}
 	o.queue = append(o.queue, packet...)
 	o.messages++
-	if !o.held {
-		o.startLocked()
+	if !o.gathersLocked() {
+		o.flushLocked()
 	}
 }
 
@@ -137,11 +144,17 @@ func (o *outbox) hold() bool {
 }
 
 // flush writes what has gathered.
-func (o *outbox) flush() {
+func (o *outbox) flush() { o.letGo(true) }
+
+// letGo ends hold. What has gathered is written, unless it may wait for an answer and is
+// not urgent.
+func (o *outbox) letGo(urgent bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held = false
-	o.flushLocked()
+	if urgent || !o.gathersLocked() {
+		o.flushLocked()
+	}
 }
 
 func (o *outbox) flushLocked() {

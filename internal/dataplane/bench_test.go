@@ -10,6 +10,8 @@ import (
 type discard struct{ Client }
 
 func (discard) Deliver(string, []byte, byte) {}
+func (discard) Expect()                      {}
+func (discard) Answered()                    {}
 
 // BenchmarkMQTT measures a request from its PUBLISH to its answer, engine excluded.
 func BenchmarkMQTT(b *testing.B) {

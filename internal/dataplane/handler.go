@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,10 @@ type Client interface {
 	// Deliver sends a message to this client alone, subscribed or not, and keeps payload. It
 	// does not block; what cannot be delivered is dropped.
 	Deliver(topic string, payload []byte, qos byte)
+	// Expect says that an answer is on its way, for which the acknowledgement of the request
+	// may wait, and Answered that it has been delivered, with all that comes with it.
+	Expect()
+	Answered()
 }
 
 // Config is what a Handler needs. Engine is required, and Signer if there are documents with
@@ -91,6 +96,9 @@ type Handler struct {
 	provisioning provisioning
 	problems     *Problems
 	heard        func(topic string) bool
+
+	mu       sync.Mutex
+	answered []Client // that have their answers, and not yet what comes with them
 }
 
 // New returns a Handler for cfg.

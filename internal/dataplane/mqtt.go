@@ -71,8 +71,21 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 		q.reply(nil, err)
 		return Taken
 	}
-	h.engine.Queue(&q.Request, q.reply)
+	c.Expect()
+	h.engine.Queue(&q.Request, q.answer)
 	return Taken
+}
+
+// Told follows the answers of a batch, and the notices of what it has changed: all of it may
+// leave.
+func (h *Handler) Told() {
+	h.mu.Lock()
+	answered := h.answered
+	h.answered = nil
+	h.mu.Unlock()
+	for _, c := range answered {
+		c.Answered()
+	}
 }
 
 // Flush follows the messages that came together, so that their requests share a batch. It
@@ -87,6 +100,14 @@ type question struct {
 	topic  string
 	token  string // JSON text of the clientToken
 	qos    byte
+}
+
+// answer is the engine's reply, which Told follows.
+func (q *question) answer(a *iot.Answer, err error) {
+	q.reply(a, err)
+	q.h.mu.Lock()
+	defer q.h.mu.Unlock()
+	q.h.answered = append(q.h.answered, q.client)
 }
 
 func (q *question) reply(a *iot.Answer, err error) {

@@ -484,6 +484,24 @@ func TestAcceptedComesBeforeItsNotices(t *testing.T) {
 	r.want(`c1 B/j1/update/accepted {"timestamp":1700000000}`, `B/notify {"timestamp":1700000000,"jobs":{}}`, `B/notify-next {"timestamp":1700000000}`)
 }
 
+func TestAnsweredAfterTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := client{r, "c1"}
+	r.h.HandlePublish(c, Message{Topic: "$aws/things/t1/jobs/get", Payload: []byte("{")}) // answered at once
+	if r.owed != 0 {
+		t.Errorf("%d expected", r.owed)
+	}
+	r.h.HandlePublish(c, Message{Topic: "$aws/things/t1/jobs/get"})
+	r.h.HandlePublish(c, Message{Topic: "$aws/things/t1/jobs/start-next"})
+	if r.owed != 2 {
+		t.Errorf("%d expected before what comes with the answers, want 2", r.owed)
+	}
+	if r.h.Told(); r.owed != 0 {
+		t.Errorf("%d expected after it", r.owed)
+	}
+}
+
 func TestTheActorIsTheThing(t *testing.T) {
 	t.Parallel()
 	var actors []string

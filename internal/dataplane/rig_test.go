@@ -46,6 +46,7 @@ type rig struct {
 
 	filters map[string]bool // subscribed to
 	sent    []sent
+	owed    int // answers that clients are to expect
 }
 
 // sent is a message on its way out. A client's answer has its name in to.
@@ -280,6 +281,9 @@ func (c client) Deliver(topic string, payload []byte, qos byte) {
 	c.r.send(sent{c.name, topic, string(payload), qos})
 }
 
+func (c client) Expect()   { c.r.owed++ }
+func (c client) Answered() { c.r.owed-- }
+
 // take returns what was sent since the last call.
 func (r *rig) take() []string {
 	var list []string
@@ -306,6 +310,13 @@ func (r *rig) ask(topic, payload string) (answer string, accepted bool) {
 	topic = "$aws/things/t1/jobs/" + topic
 	if v := r.h.HandlePublish(client{r, "c1"}, Message{Topic: topic, Payload: []byte(payload), QoS: 1}); v != Taken {
 		r.t.Fatalf("%s: verdict %d, want it taken", topic, v)
+	}
+	// What a client is to expect ends when all that comes with the answer has been handed on.
+	if owed := r.owed; owed > 1 {
+		r.t.Errorf("%s: %d answers expected, want at most one", topic, owed)
+	}
+	if r.h.Told(); r.owed != 0 {
+		r.t.Errorf("%s: still expected: %d", topic, r.owed)
 	}
 	if len(r.sent) == 0 || r.sent[0].to != "c1" {
 		r.t.Fatalf("%s: sent %v, want an answer first", topic, r.sent)

@@ -95,8 +95,9 @@ func (b *inbox) close() {
 var errStopping = iot.Errorf(iot.Unavailable, "The server is shutting down")
 
 // Submit joins a device's request to the next batch. reply is called exactly once, from
-// another goroutine, after what the answer says is durable; it must not block. Submit
-// itself blocks while more requests wait than the configuration allows.
+// another goroutine, after what the answer says is durable; it must not block, and
+// Config.Told follows. Submit itself blocks while more requests wait than the configuration
+// allows.
 //
 // Errors: InvalidRequest; ResourceNotFound for an unregistered thing or an execution
 // that does not exist; InvalidStateTransition and VersionMismatch with the execution's
@@ -115,12 +116,13 @@ func (e *Engine) Queue(r *iot.Request, reply func(*iot.Answer, error)) {
 func (e *Engine) Flush() { e.inbox.ring() }
 
 func (e *Engine) submit(r *iot.Request, reply func(*iot.Answer, error), more bool) {
-	if err := r.Check(); err != nil {
-		reply(nil, err)
-		return
+	err := r.Check()
+	if err == nil && !e.inbox.put(&ask{Request: r, reply: reply}, more) {
+		err = errStopping
 	}
-	if !e.inbox.put(&ask{Request: r, reply: reply}, more) {
-		reply(nil, errStopping)
+	if err != nil {
+		reply(nil, err)
+		e.told()
 	}
 }
 
@@ -183,6 +185,7 @@ func (e *Engine) batchOnce(ctx context.Context, batch []*ask) {
 			a.answer, a.err = nil, failed
 			a.reply(nil, failed)
 		}
+		e.told()
 	}
 	e.metrics.batch(len(batch), time.Since(began))
 }

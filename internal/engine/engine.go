@@ -22,6 +22,9 @@ type Config struct {
 	// Publish hands records on to whoever is connected, in the order of the commits. It is
 	// called from one goroutine at a time.
 	Publish func([]iot.Record)
+	// Told is called when the answers of a batch, and the records of its commit, have been
+	// handed on. Default: nothing.
+	Told func()
 	// Settled returns a channel that is closed when all that has been published so far is
 	// safe with those who are to have it; only then is it noted as published, and not
 	// published again after a crash. Default: at once.
@@ -58,6 +61,7 @@ type Engine struct {
 	clock   func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	told    func()
 	settled func() <-chan struct{}
 
 	chunk     int
@@ -87,6 +91,9 @@ func New(cfg Config) (*Engine, error) {
 		close(closed)
 		cfg.Settled = func() <-chan struct{} { return closed }
 	}
+	if cfg.Told == nil {
+		cfg.Told = func() {}
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -99,6 +106,7 @@ func New(cfg Config) (*Engine, error) {
 		clock:     cfg.Now,
 		log:       cfg.Logger,
 		metrics:   newMetrics(cfg.Metrics),
+		told:      cfg.Told,
 		settled:   cfg.Settled,
 		chunk:     cmp.Or(cfg.ChunkSize, 2000),
 		poll:      cmp.Or(cfg.Poll, time.Second),

@@ -18,6 +18,7 @@ type publisher struct {
 	mu      sync.Mutex
 	changed sync.Cond // signals items and room
 	items   []item
+	batch   []*ask // committed just now: its records follow
 	backlog int // records in items
 	closed  bool
 
@@ -48,20 +49,23 @@ func newPublisher(e *Engine, publish func([]iot.Record)) *publisher {
 
 // committed takes over the records of a commit. It is the store's hook.
 func (p *publisher) committed(records []iot.Record) {
-	if len(records) > 0 {
-		p.put(item{records: records})
-	}
-}
-
-// answers takes over the answers of a commit, before its records.
-func (p *publisher) answers(batch []*ask) { p.put(item{answers: batch}) }
-
-func (p *publisher) put(it item) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	it := item{p.batch, records}
+	p.batch = nil
+	if len(it.answers) == 0 && len(it.records) == 0 {
+		return
+	}
 	p.items = append(p.items, it)
-	p.backlog += len(it.records)
+	p.backlog += len(records)
 	p.changed.Broadcast()
+}
+
+// answers takes over the answers of a commit; committed follows.
+func (p *publisher) answers(batch []*ask) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.batch = batch
 }
 
 // wait blocks a writer while the publisher is far behind.
@@ -129,6 +133,9 @@ func (p *publisher) deliver(items []item) {
 			a.reply(a.answer, a.err)
 		}
 		p.handOn(it.records)
+		if len(it.answers) > 0 {
+			p.e.told()
+		}
 	}
 }
 

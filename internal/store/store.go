@@ -51,8 +51,8 @@ type Store interface {
 	Update(ctx context.Context, f func(Tx) error) error
 	// View runs f on a snapshot of what is committed.
 	View(ctx context.Context, f func(Reader) error) error
-	// OnCommit sets the hook that receives the records of every commit, in the order of
-	// the commits, with IDs set. It is called with the commit order locked and must not
+	// OnCommit sets the hook that receives the records of every commit, also if there are
+	// none, in the order of the commits, with IDs set. It is called with the commit order locked and must not
 	// block for long, nor call the store. Set it before the first Update.
 	OnCommit(hook func([]iot.Record))
 	// Close ends all work; running transactions are finished first.

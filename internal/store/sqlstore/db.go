@@ -243,9 +243,7 @@ func (d *DB) committed(t *tx) {
 	for _, f := range t.after {
 		f()
 	}
-	if len(t.records) > 0 {
-		d.hook(t.records)
-	}
+	d.hook(t.records)
 }
 
 // findOut waits until it is known whether the unsettled transaction was committed: nil if it was.

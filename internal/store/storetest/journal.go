@@ -60,7 +60,8 @@ var journal = []testCase{
 		})
 		f.update(func(tx store.Tx) error { return nil })
 		f.update(func(tx store.Tx) error { return tx.Append(iot.Record{Kind: iot.ThingDeleted}) })
-		f.equal(len(told), 2)
+		f.equal(len(told), 3)
+		f.equal(len(told[1]), 0)
 		f.equal(names(told[0], func(r iot.Record) iot.Kind { return r.Kind }), []iot.Kind{iot.ThingCreated, iot.ExecutionChanged, iot.ThingUpdated})
 		f.equal(told[0][1].Queue, pending) // not stored, but told
 		stored := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 10) })
