@@ -27,7 +27,7 @@ var packages = map[string]struct {
 	tests   string // in its tests, besides
 }{
 	"cmd/drover":               {imports: anything},
-	"conformance":              {tests: "internal/envtest internal/mqtttest"}, // a black box: knows nothing of our code
+	"conformance":              {tests: "internal/envtest internal/faulttest internal/mqtttest"}, // a black box: knows nothing of our code
 	"internal":                 {},
 	"internal/access":          {imports: "internal/auth internal/auth/policy internal/iot internal/store", tests: "internal/pki internal/registry internal/store/sqlstore"},
 	"internal/audit":           {},
@@ -41,6 +41,7 @@ var packages = map[string]struct {
 	"internal/dataplane":       {imports: "internal/iot internal/wire internal/auth", tests: anything},
 	"internal/engine":          {imports: "internal/iot internal/store", tests: "internal/envtest internal/store/sqlstore"},
 	"internal/envtest":         {},
+	"internal/faulttest":       {imports: "internal/iot internal/store internal/store/sqlstore"},
 	"internal/fleetsim":        {},
 	"internal/gate":            {imports: "internal/auth internal/iot internal/pki"},
 	"internal/iot":             {},
