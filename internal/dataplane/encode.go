@@ -154,14 +154,9 @@ func appendDetailsMember(b []byte, d iot.Details) []byte {
 
 // appendDetails appends an object, sorted by key.
 func appendDetails(b []byte, d iot.Details) []byte {
-	var space [10]string // as many as there can be
-	keys := space[:0]
-	for k := range d {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
+	var keys [10]string // on the stack
 	b = append(b, '{')
-	for i, k := range keys {
+	for i, k := range d.AppendKeys(keys[:0]) {
 		if i > 0 {
 			b = append(b, ',')
 		}

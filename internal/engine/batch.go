@@ -164,7 +164,7 @@ func (e *Engine) batchOnce(ctx context.Context, batch []*ask) {
 	err := e.publisher.wait(ctx)
 	if err == nil {
 		err = e.store.Update(ctx, func(tx store.Tx) error {
-			w := e.work(tx, e.now(), "")
+			w := e.work(tx, e.now(), "").expecting(len(batch))
 			if err := e.carryOut(w, batch); err != nil {
 				return err
 			}

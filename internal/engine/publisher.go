@@ -19,7 +19,7 @@ type publisher struct {
 	changed sync.Cond // signals items and room
 	items   []item
 	batch   []*ask // committed just now: its records follow
-	backlog int // records in items
+	backlog int    // records in items
 	closed  bool
 
 	// Of the journal; only run and recover use them.

@@ -39,6 +39,14 @@ func (e *Engine) work(tx store.Tx, now iot.Time, actor string) *work {
 	}
 }
 
+// expecting makes room for the changes of so many executions.
+func (w *work) expecting(n int) *work {
+	w.order = make([]int64, 0, n)
+	w.updates = make([]iot.Execution, 0, n)
+	w.records = make([]iot.Record, 0, n)
+	return w
+}
+
 // delta is what this transaction adds to the counts of a job.
 func (w *work) delta(job int64) *store.CountDelta {
 	d := w.deltas[job]

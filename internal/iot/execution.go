@@ -1,7 +1,6 @@
 package iot
 
 import (
-	"maps"
 	"slices"
 	"unicode"
 	"unicode/utf8"
@@ -85,6 +84,15 @@ func (c *Counts) Add(d Counts) {
 // part of an execution, only replaced, so that copies of executions can share it.
 type Details map[string]string
 
+// AppendKeys appends the keys to list and sorts it all.
+func (d Details) AppendKeys(list []string) []string {
+	for k := range d {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
+
 // Limits of statusDetails (spec §1.4).
 const (
 	maxDetails      = 10
@@ -99,7 +107,8 @@ func (d Details) Check() error {
 	if len(d) > maxDetails {
 		return Invalid("statusDetails", len(d), "Map must have length less than or equal to 10")
 	}
-	for _, k := range slices.Sorted(maps.Keys(d)) {
+	var keys [maxDetails]string
+	for _, k := range d.AppendKeys(keys[:0]) {
 		switch {
 		case k == "":
 			return Invalid("statusDetails", k, "Map keys must satisfy constraint: [Member must have length greater than or equal to 1]")

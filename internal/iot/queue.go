@@ -108,6 +108,9 @@ func (q *Queue) List(namespace string) []Execution {
 	var list []Execution
 	for i := range q.Entries {
 		if q.lists(&q.Entries[i], namespace) {
+			if list == nil {
+				list = make([]Execution, 0, len(q.Entries)-i)
+			}
 			list = append(list, q.Entries[i])
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"drover/internal/iot"
 )
@@ -154,7 +152,8 @@ func appendDetails(b []byte, details iot.Details) []byte {
 	if len(details) == 0 {
 		return b
 	}
-	for _, k := range slices.Sorted(maps.Keys(details)) {
+	var keys [10]string // on the stack
+	for _, k := range details.AppendKeys(keys[:0]) {
 		b = appendText(b, k)
 		b = appendText(b, details[k])
 	}
