@@ -136,7 +136,7 @@ func scheduling(c types.SchedulingConfig) func(*iot.CreateJobInput) {
 	return func(in *iot.CreateJobInput) { in.SchedulingConfig = &c }
 }
 
-func TestS110ToS113S117To119ScheduleLimits(t *testing.T) {
+func TestS110ToS113S117ToS119ScheduleLimits(t *testing.T) {
 	in := func(d string) *string { return aws.String(fromNow(d)) }
 	window := func(cron string, minutes int32) []types.MaintenanceWindow {
 		return []types.MaintenanceWindow{{StartTime: &cron, DurationInMinutes: &minutes}}

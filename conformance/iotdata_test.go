@@ -31,7 +31,7 @@ func (s *server) messages() *iotdataplane.Client {
 	})
 }
 
-func TestHTTPPublish(t *testing.T) {
+func TestB258B259B260B263HTTPPublish(t *testing.T) {
 	f := newFleet(t)
 	api := f.messages()
 	topic := f.topic("a b/ä/$x")
@@ -141,7 +141,7 @@ func TestB119HTTPRetained(t *testing.T) {
 	f.refused(err, "InvalidRequestException", 400)
 }
 
-func TestB055B056B070DeleteConnection(t *testing.T) {
+func TestB055B056B070B138DeleteConnection(t *testing.T) {
 	f := newFleet(t)
 	api := f.messages()
 	watch := f.watch(f.topic("will"))
@@ -184,7 +184,7 @@ func TestB055B056B070DeleteConnection(t *testing.T) {
 	f.refused(err, "InvalidRequestException", 400)
 }
 
-func TestHTTPConnections(t *testing.T) {
+func TestB264ToB267HTTPConnections(t *testing.T) {
 	f := newFleet(t)
 	api := f.messages()
 	id := f.name("c/d")

@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 )
 
-func TestS154Throttling(t *testing.T) {
+func TestS154B268Throttling(t *testing.T) {
 	f := fleetOn(t, ownServer(t, "--limit-requests", "3", "--limit-device-reads", "3", "--limit-device-writes", "1000"))
 	a := f.thing("a")
 	id := f.name("job")

@@ -256,7 +256,7 @@ func TestB185B186Evaluation(t *testing.T) {
 	f.decidesFor("", "", types.ActionTypePublish, "topic/open", nothing)
 }
 
-func TestB187B192Wildcards(t *testing.T) {
+func TestB187ToB192Wildcards(t *testing.T) {
 	f := newFleet(t)
 	for i, c := range []struct {
 		statement string
@@ -279,7 +279,7 @@ func TestB187B192Wildcards(t *testing.T) {
 	}
 }
 
-func TestB193B199Variables(t *testing.T) {
+func TestB193ToB199Variables(t *testing.T) {
 	f := newFleet(t)
 	c := newAuthority(t, "ca")
 	identity := c.sign("first")

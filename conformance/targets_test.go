@@ -105,7 +105,7 @@ func (f *fleet) createFails(change func(*iot.CreateJobInput)) error {
 	return err
 }
 
-func TestS070To073BadTargets(t *testing.T) {
+func TestS070ToS073BadTargets(t *testing.T) {
 	f := newFleet(t)
 	f.thing("t")
 	many := make([]string, 101)
