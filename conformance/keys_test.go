@@ -114,7 +114,7 @@ func TestKeyRevoked(t *testing.T) {
 		t.Fatalf("revoke: %d", status)
 	}
 	_, err = k.api.ListJobs(f.ctx, &iot.ListJobsInput{})
-	f.refused(err, "UnrecognizedClientException", 403)
+	f.refused(err, "InvalidSignatureException", 403)
 	if status := f.revoke(k.key); status != 404 {
 		t.Errorf("revoke again: %d", status)
 	}
@@ -226,7 +226,7 @@ func TestKeysOutliveTheServer(t *testing.T) {
 	}
 	// With another key to open them they are of no use, and can be revoked.
 	run(func(f *fleet) {
-		f.refused(list(f), "UnrecognizedClientException", 403)
+		f.refused(list(f), "InvalidSignatureException", 403)
 		drover("revoke", "ci", "--data", data)
 	}, "--key-file", filepath.Join(t.TempDir(), "other.key"), "--log-level", "error")
 }

@@ -83,7 +83,7 @@ var modules = map[string]struct {
 	"github.com/schollz/progressbar/v3":                 {imports: "cmd/drover internal/fleetsim"},
 	"golang.org/x/sync":                                 {imports: anything},
 	"golang.org/x/sys":                                  {imports: anything},
-	"golang.org/x/time":                                 {imports: "internal/audit internal/broker internal/controlplane internal/dataplane internal/objects"},
+	"golang.org/x/time":                                 {imports: "internal/audit internal/auth internal/broker internal/controlplane internal/dataplane internal/objects"},
 	"golang.org/x/term":                                 {imports: "cmd/drover internal/fleetsim"},
 	"modernc.org/sqlite":                                {tests: "internal/store/sqlstore"}, // the yardstick of its benchmarks
 	"pgregory.net/rapid":                                {tests: anything},

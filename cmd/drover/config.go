@@ -115,6 +115,9 @@ type limitFlags struct {
 	TotalDeliverRate  int `help:"Messages a second that all MQTT connections together get." default:"-1" placeholder:"N"`
 	AcceptRate        int `help:"Connections a second that each MQTT listener takes; more wait." default:"500" placeholder:"N"`
 
+	AuthFailures  int `help:"Failures a second, of each source for itself, to show who one is; who fails more is turned away. Ten times as many at once." default:"10" placeholder:"N"`
+	Registrations int `help:"Certificates a second that devices ask for when they are provisioned, and as many again that are registered by connecting." default:"10" placeholder:"N"`
+
 	Downloads          int `help:"Downloads from the object store at a time; more are told to come again." default:"0" placeholder:"N"`
 	DownloadRate       int `help:"Bytes a second of all downloads together." default:"0" placeholder:"N"`
 	DeviceDownloadRate int `help:"Bytes a second of the downloads of one device." default:"0" placeholder:"N"`

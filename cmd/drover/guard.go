@@ -32,6 +32,7 @@ type guard struct {
 	publisher   *dataplane.Publisher
 	problems    *dataplane.Problems
 	devices     *dataplane.Handler
+	failures    *auth.Failures
 	now         func() time.Time
 	afterFunc   func(time.Duration, func()) (stop func() bool)
 	log         *slog.Logger
@@ -93,7 +94,7 @@ func (g *guard) Authenticate(ctx context.Context, l broker.Login) (broker.Identi
 		v.key = upgrade
 		id.Principal, v.life, v.lifeAs = name, webSocketLife, broker.WebSocketExpired
 	case conn != nil, handed != nil:
-		a, err := g.admission(ctx, l, conn)
+		a, err := g.admission(ctx, l, conn, who.SourceIP)
 		if err != nil {
 			return id, err
 		}

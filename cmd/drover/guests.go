@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -53,21 +55,44 @@ func tlsData(c *gate.Conn) *iot.TLSData {
 	return &iot.TLSData{ServerName: c.TLS().ServerName}
 }
 
-// admit has a custom authorizer decide. The errors are those of a broker.Authenticator.
-func (g *guard) admit(ctx context.Context, q authorizer.Request) (*admission, error) {
+// admit has a custom authorizer decide about somebody from an address. The errors are those of a
+// broker.Authenticator: he is not told which part of what he showed was wrong.
+func (g *guard) admit(ctx context.Context, q authorizer.Request, from netip.Addr) (*admission, error) {
+	shown := credential(q)
+	if !g.failures.May(auth.ByFunction, from, shown) {
+		return nil, fmt.Errorf("%w: too many failures from %s", broker.ErrUnavailable, from)
+	}
 	d, err := g.authorizers.Authorize(ctx, q)
 	var refused *authorizer.Refusal
 	switch {
 	case err == nil:
+		g.failures.Succeeded(auth.ByFunction, from, shown)
 	case !errors.As(err, &refused), refused.Reason == authorizer.Busy:
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
-	case refused.Reason == authorizer.Denied:
-		return nil, fmt.Errorf("%w: %w", broker.ErrBadCredentials, err)
 	default:
-		return nil, err
+		if refused.Reason != authorizer.Failed { // which is not his fault
+			g.failures.Failed(auth.ByFunction, from)
+		}
+		return nil, fmt.Errorf("%w: %w", broker.ErrBadCredentials, err)
 	}
 	policies, err := parsePolicies(d.Policies)
 	return &admission{request: q, decision: d, policies: policies, at: g.now()}, err
+}
+
+// credential is a hash of all that can show to an authorizer who a client is: who has not got it
+// cannot make it.
+func credential(q authorizer.Request) string {
+	h := sha256.New()
+	header := q.Header.Clone()
+	header.Del("Sec-Websocket-Key") // another one each time
+	header.Del("Content-Length")
+	// Writing to a hash never fails.
+	_ = header.Write(h)
+	_, _ = fmt.Fprintf(h, "%q", q.Query)
+	if m := q.MQTT; m != nil {
+		_, _ = fmt.Fprintf(h, "%q%q%q", m.ClientID, m.Username, m.Password)
+	}
+	return string(h.Sum(nil))
 }
 
 // isGuests reports whether a request is one that an authorizer decides about: publishing a message
@@ -78,11 +103,11 @@ func isGuests(r *http.Request) bool {
 
 // guest finds out who sent a request without a signature, and returns it with his identity.
 func (g *guard) guest(r *http.Request) (*http.Request, error) {
-	a, err := g.admit(r.Context(), question(r))
+	id, _ := auth.IdentityFrom(r.Context())
+	a, err := g.admit(r.Context(), question(r), id.Source)
 	if err != nil {
 		return r, err
 	}
-	id, _ := auth.IdentityFrom(r.Context())
 	id.Principal.Guest = &auth.Guest{Name: a.decision.Principal, Policies: a.policies}
 	return r.WithContext(auth.WithIdentity(r.Context(), id)), nil
 }
@@ -111,7 +136,8 @@ func (g *guard) welcome(r *http.Request) (_ *http.Request, admitted bool, err er
 	if !asked {
 		return r, false, nil
 	}
-	a, err := g.admit(r.Context(), q)
+	id, _ := auth.IdentityFrom(r.Context())
+	a, err := g.admit(r.Context(), q, id.Source)
 	if err != nil {
 		return r, false, err
 	}
@@ -120,7 +146,7 @@ func (g *guard) welcome(r *http.Request) (_ *http.Request, admitted bool, err er
 
 // admission returns how a client was let in by an authorizer, which is asked unless it has
 // decided about the handshake already and the CONNECT says nothing more.
-func (g *guard) admission(ctx context.Context, l broker.Login, conn *gate.Conn) (*admission, error) {
+func (g *guard) admission(ctx context.Context, l broker.Login, conn *gate.Conn, from netip.Addr) (*admission, error) {
 	q := authorizer.Request{Connection: uuid.NewString(), TLS: tlsData(conn)}
 	if r := l.Request; r != nil {
 		q = question(r)
@@ -133,5 +159,5 @@ func (g *guard) admission(ctx context.Context, l broker.Login, conn *gate.Conn) 
 		}
 	}
 	q.MQTT = &iot.MQTTData{Username: l.Username, Password: l.Password, ClientID: l.ClientID}
-	return g.admit(ctx, q)
+	return g.admit(ctx, q, from)
 }

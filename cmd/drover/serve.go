@@ -84,18 +84,19 @@ type server struct {
 	endpoints endpoints
 	key       auth.Key
 
-	clock  *clock
-	store  *sqlstore.DB
-	engine *engine.Engine
-	access *access.Decider
-	keys   *auth.Keyring
-	broker *broker.Broker
-	http   *http.Server // the API
-	front  *front
-	audit  *audit.Log
-	tls    *tlsSide     // nil without TLS
-	device *http.Server // for devices with certificates; nil without TLS
-	plane  *dataplane.Handler
+	clock    *clock
+	store    *sqlstore.DB
+	engine   *engine.Engine
+	access   *access.Decider
+	failures *auth.Failures
+	keys     *auth.Keyring
+	broker   *broker.Broker
+	http     *http.Server // the API
+	front    *front
+	audit    *audit.Log
+	tls      *tlsSide     // nil without TLS
+	device   *http.Server // for devices with certificates; nil without TLS
+	plane    *dataplane.Handler
 
 	objects     *objects.Server // nil: none
 	objectStore *objects.Store
@@ -265,8 +266,9 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		return nil, err
 	}
 	owners.Keyring = s.keys
+	s.failures = auth.NewFailures(limits.AuthFailures, time.Now, metrics)
 	live := gate.NewLive()
-	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
+	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Introductions: limits.Registrations, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
 	known.holders = holders
 	authorizers := authorizer.New(authorizer.Config{
 		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now, AfterFunc: s.clock.afterFunc,
@@ -274,11 +276,11 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
 	devices = dataplane.New(dataplane.Config{
 		Problems: problems, Heard: func(topic string) bool { return s.broker.HasSubscribers(topic) },
-		Engine: s.engine, Signer: files.signer, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites,
+		Engine: s.engine, Signer: files.signer, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites, Registrations: limits.Registrations,
 		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
-	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, now: s.clock.now, afterFunc: s.clock.afterFunc, log: s.log}
+	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, failures: s.failures, now: s.clock.now, afterFunc: s.clock.afterFunc, log: s.log}
 	handler := &brokerHandler{handler: devices, guard: guard}
 	kept := s.cfg.Sessions
 	s.broker, err = broker.New(broker.Config{
@@ -322,7 +324,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, ping: s.store.Ping, log: s.log,
 	}
-	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
+	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}, Failures: s.failures}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
 		s.objects = objects.New(objects.Config{
 			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Permit: s.access.Permit, Logger: s.log, Metrics: metrics,
@@ -342,7 +344,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics),
 	})
 	if s.tls != nil {
-		s.tls.holders, s.tls.live, s.tls.metrics = holders, live, gate.NewMetrics(metrics)
+		s.tls.holders, s.tls.live, s.tls.metrics, s.tls.failures = holders, live, gate.NewMetrics(metrics), s.failures
 		s.device = s.httpServer(&deviceFront{devices: devices, messages: messages, mqtt: s.front.mqtt, holders: holders, now: s.clock.now})
 	}
 	return things, nil
@@ -395,6 +397,7 @@ func (s *server) verifier(maxBody int64) *auth.Verifier {
 		// Every signing name that a client of ours may use; the front sorts them out.
 		Services: []string{"iot", "execute-api", "iot-jobs-data", "iotdata"},
 		MaxBody:  maxBody,
+		Failures: s.failures,
 	}
 }
 

@@ -27,9 +27,10 @@ type tlsSide struct {
 	certificates gate.Certificates
 	name         string // by which clients know the server
 
-	holders *auth.Devices
-	live    *gate.Live
-	metrics *gate.Metrics
+	holders  *auth.Devices
+	live     *gate.Live
+	metrics  *gate.Metrics
+	failures *auth.Failures
 	// Where connections come out after their handshakes.
 	api, mqtt, devices *gate.Listener
 
@@ -94,7 +95,7 @@ func (t *tlsSide) routes(speaks protocol) map[string]gate.Route {
 func (t *tlsSide) serve(d door, run func(net.Addr, func() error)) {
 	g := gate.New(gate.Config{
 		Routes: t.routes(d.speaks), Certificates: t.certificates, Devices: t.holders, RequireName: t.cfg.RequireSNI,
-		Metrics: t.metrics, Logger: t.log,
+		Failures: t.failures, Metrics: t.metrics, Logger: t.log,
 	}, t.live)
 	t.gates = append(t.gates, g)
 	t.running.Add(1)

@@ -9,12 +9,19 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"drover/internal/iot"
 	"drover/internal/pki"
 )
 
-// ErrRefused is all that the holder of a certificate is told: the log says why.
-var ErrRefused = errors.New("certificate refused")
+var (
+	// ErrRefused is all that the holder of a certificate is told: the log says why.
+	ErrRefused = errors.New("certificate refused")
+	// ErrIntroduced: it is refused this time, because it has been registered just now or waits for its
+	// activation.
+	ErrIntroduced = errors.New("certificate waits for its activation")
+)
 
 // Certificates is what Devices asks of the registry.
 type Certificates interface {
@@ -30,7 +37,8 @@ type Certificates interface {
 // Devices decides who may connect with a client certificate. What was looked up is remembered,
 // and forgotten as soon as it has changed. Its methods may be called concurrently.
 type Devices struct {
-	cfg DevicesConfig
+	cfg           DevicesConfig
+	introductions *rate.Limiter // nil: not limited
 
 	mu      sync.Mutex
 	holders map[iot.CertificateID]*iot.Holder
@@ -40,9 +48,12 @@ type Devices struct {
 // DevicesConfig says what Devices works with. Certificates is required.
 type DevicesConfig struct {
 	Certificates Certificates
-	Remember     int              // how many holders are remembered; default 50,000
-	Now          func() time.Time // nil = time.Now
-	Logger       *slog.Logger     // nil = slog.Default()
+	Remember     int // how many holders are remembered; default 50,000
+	// Introductions is how many certificates a second are introduced, or told of again; more are
+	// refused. 0: any.
+	Introductions int
+	Now           func() time.Time // nil = time.Now
+	Logger        *slog.Logger     // nil = slog.Default()
 	// Gone is called, after the change and before it is answered, with a certificate that no
 	// longer authenticates. It must not block. It may be nil.
 	Gone func(iot.CertificateID)
@@ -59,7 +70,11 @@ func NewDevices(cfg DevicesConfig) *Devices {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Devices{cfg: cfg, holders: make(map[iot.CertificateID]*iot.Holder)}
+	d := &Devices{cfg: cfg, holders: make(map[iot.CertificateID]*iot.Holder)}
+	if n := cfg.Introductions; n > 0 {
+		d.introductions = rate.NewLimiter(rate.Limit(n), n)
+	}
+	return d
 }
 
 // Holder returns what is known of a certificate. The result is shared and must not be changed.
@@ -124,14 +139,18 @@ func (d *Devices) Check(ctx context.Context, state tls.ConnectionState) error {
 }
 
 // Admit returns who is at the other end of a connection after the handshake. A certificate that
-// nobody knows and that a registered CA vouches for is introduced, and refused this time.
+// nobody knows and that a registered CA vouches for is introduced, and refused this time with
+// ErrIntroduced.
 func (d *Devices) Admit(ctx context.Context, state tls.ConnectionState) (*iot.Holder, error) {
 	x, h, err := d.identify(ctx, state)
 	switch {
 	case err != nil:
 	case h == nil || h.Status == iot.CertificatePendingActivation:
-		if err = d.cfg.Certificates.Introduce(ctx, x); err == nil {
-			err = iot.Errorf(iot.CertificateState, "certificate %s waits for its activation", pki.ID(x))
+		if d.introductions != nil && !d.introductions.AllowN(d.cfg.Now(), 1) {
+			err = iot.Errorf(iot.Throttled, "more than %d unknown certificates a second", d.cfg.Introductions)
+		} else if err = d.cfg.Certificates.Introduce(ctx, x); err == nil {
+			d.cfg.Logger.DebugContext(ctx, "client certificate waits for its activation", "certificate", pki.ID(x))
+			return nil, ErrIntroduced
 		}
 	default:
 		err = h.Admissible(iot.At(d.cfg.Now()))

@@ -117,7 +117,7 @@ func TestDevicesAdmit(t *testing.T) {
 			t.Errorf("%s: introduced before the key was proved", name)
 		}
 		h, err := d.Admit(t.Context(), c.state)
-		if (err == nil) != c.admitted || (h != nil) != c.admitted || err != nil && err != ErrRefused {
+		if (err == nil) != c.admitted || (h != nil) != c.admitted || (err == ErrIntroduced) != c.introduced || err != nil && err != ErrRefused && !c.introduced {
 			t.Errorf("%s: Admit says %v, %v", name, h, err)
 		}
 		if (c.shelf.introduced > 0) != c.introduced {
@@ -164,5 +164,30 @@ func TestDevicesRemember(t *testing.T) {
 	}
 	if len(d.holders) > 3 {
 		t.Errorf("%d holders are remembered", len(d.holders))
+	}
+}
+
+// Introductions write to the database: there are only so many of them a second.
+func TestDevicesIntroduceSlowly(t *testing.T) {
+	t.Parallel()
+	now := deviceTime
+	s := &shelf{}
+	d := NewDevices(DevicesConfig{Certificates: s, Introductions: 3, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler)})
+	introduced := func() (n int) {
+		for range 10 {
+			if _, err := d.Admit(t.Context(), shown(t)); err == ErrIntroduced {
+				n++
+			} else if err != ErrRefused {
+				t.Error(err)
+			}
+		}
+		return n
+	}
+	if n := introduced(); n != 3 || s.introduced != 3 {
+		t.Errorf("%d of 10 were introduced, %d to the registry", n, s.introduced)
+	}
+	now = now.Add(time.Second)
+	if n := introduced(); n != 3 {
+		t.Errorf("%d a second later", n)
 	}
 }

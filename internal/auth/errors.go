@@ -10,12 +10,15 @@ import (
 const (
 	CodeMissingToken       = "MissingAuthenticationTokenException" // no Authorization header
 	CodeIncomplete         = "IncompleteSignatureException"        // the header or what belongs to it is malformed
-	CodeUnrecognizedClient = "UnrecognizedClientException"         // no such access key
-	CodeInvalidSignature   = "InvalidSignatureException"           // well-formed, and does not hold: signature, scope, time
+	CodeUnrecognizedClient = "UnrecognizedClientException"         // a session token: there are none
+	CodeInvalidSignature   = "InvalidSignatureException"           // well-formed, and does not hold: key, signature, scope, time
 	CodeAccessDenied       = "AccessDeniedException"               // a header that must be signed is not
 	CodeEntityTooLarge     = "RequestEntityTooLargeException"      // the body is longer than the Verifier reads
 	CodeIncompleteBody     = "IncompleteBody"                      // the body could not be read to its end
+	CodeThrottling         = "ThrottlingException"                 // too many failures from where it comes
 )
+
+const tooManyFailures = "Too many signatures from your address did not hold. Try again later"
 
 // Error is a refusal, ready to be put on the wire. The message holds nothing secret.
 type Error struct {

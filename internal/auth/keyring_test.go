@@ -135,8 +135,8 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// TestUnknownKeyIsWorkedOut: who asks with a key that does not exist is refused for that, also if
-// he knows what stands for its secret, and no sooner than for a wrong signature.
+// TestUnknownKeyIsWorkedOut: who asks with a key that does not exist is refused as for a wrong
+// signature, also if he knows what stands for its secret.
 func TestUnknownKeyIsWorkedOut(t *testing.T) {
 	t.Parallel()
 	v := newVerifier()
@@ -144,7 +144,7 @@ func TestUnknownKeyIsWorkedOut(t *testing.T) {
 	c := call{method: "GET", target: "/jobs", secret: unknownSecret}
 	_, err := v.Verify(c.received(t))
 	refusal, ok := errors.AsType[*Error](err)
-	if !ok || refusal.Code != CodeUnrecognizedClient {
+	if !ok || refusal.Code != CodeInvalidSignature {
 		t.Errorf("%v", err)
 	}
 }

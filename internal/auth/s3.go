@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -20,11 +18,11 @@ const (
 	CodeS3AccessDenied      = "AccessDenied"                      // not signed, expired, or an x-amz-… header that is not signed
 	CodeS3HeaderMalformed   = "AuthorizationHeaderMalformed"      // the Authorization header, or its scope
 	CodeS3QueryMalformed    = "AuthorizationQueryParametersError" // the X-Amz-… parameters
-	CodeS3InvalidAccessKey  = "InvalidAccessKeyId"                // no such access key
 	CodeS3InvalidToken      = "InvalidToken"                      // there are no session tokens
 	CodeS3InvalidRequest    = "InvalidRequest"                    // a form of signature that is not spoken here
 	CodeS3InvalidArgument   = "InvalidArgument"                   // two signatures, or a header that cannot be
-	CodeS3SignatureMismatch = "SignatureDoesNotMatch"             // of the request, a chunk or the trailer
+	CodeS3SignatureMismatch = "SignatureDoesNotMatch"             // of the request, a chunk or the trailer; also for want of the key
+	CodeS3SlowDown          = "SlowDown"                          // too many failures from where it comes
 	CodeS3TimeTooSkewed     = "RequestTimeTooSkewed"              // the clocks differ by more than 15 minutes
 	CodeS3ContentMismatch   = "XAmzContentSHA256Mismatch"         // the body is not what was signed
 	CodeS3IncompleteBody    = "IncompleteBody"                    // the body ended early, or is no aws-chunked one
@@ -34,7 +32,6 @@ const (
 const (
 	s3Service                = "s3"
 	defaultS3Skew            = 15 * time.Minute
-	maxPresignExpiry         = 7 * 24 * time.Hour
 	streamingUnsignedTrailer = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 	streamingSigned          = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 	streamingSignedTrailer   = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
@@ -126,31 +123,21 @@ func (v *Verifier) verifyS3(r *http.Request) (Identity, *Error) {
 		}
 		return Identity{}, s3Error(malformed(query), http.StatusBadRequest, "%s", err.Message)
 	}
-	secret, ok := "", false
-	if v.Secret != nil {
-		secret, ok = v.Secret(a.accessKeyID)
-	}
-	if !ok {
-		return Identity{}, s3Error(CodeS3InvalidAccessKey, http.StatusForbidden, "The AWS Access Key Id you provided does not exist in our records.")
-	}
 	content, err := s3Content(r, query)
 	if err != nil {
 		return Identity{}, err
 	}
 
-	keyID := signingKeyID{secret: secret, scope: a.scope}
-	key, cached := v.cachedKey(keyID)
-	if !cached {
-		key = deriveKey(secret, a.scope)
+	if !v.may(r, a.accessKeyID) {
+		return Identity{}, s3Error(CodeS3SlowDown, http.StatusServiceUnavailable, tooManyFailures)
 	}
-	signer := chunkSigner{key: key, at: signedAt.Format(timeFormat), scope: a.scope.String()}
+	owner := v.ownerOf(a)
+	signer := chunkSigner{key: owner.key, at: signedAt.Format(timeFormat), scope: a.scope.String()}
 	canonical := sha256.Sum256([]byte(canonicalRequest(r, s3Service, a.signedHeaders, content)))
 	expected := signer.sign(algorithm, hex.EncodeToString(canonical[:]))
-	if subtle.ConstantTimeCompare(expected[:], a.signature[:]) != 1 {
+	holds := subtle.ConstantTimeCompare(expected[:], a.signature[:]) == 1
+	if !v.proved(r, owner, holds) {
 		return Identity{}, mismatch("request")
-	}
-	if !cached {
-		v.keep(keyID, key)
 	}
 	signer.previous = hex.EncodeToString(a.signature[:])
 	if err := openPayload(r, content, signer); err != nil {
@@ -203,72 +190,28 @@ func (v *Verifier) s3Header(r *http.Request) (a authorization, signedAt time.Tim
 	return a, signedAt, nil
 }
 
-// queryParameters are those of the query form, all required.
-var queryParameters = []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"}
-
 // s3Query reads the query form.
 func (v *Verifier) s3Query(r *http.Request) (a authorization, signedAt time.Time, err *Error) {
-	fail := func(format string, args ...any) (authorization, time.Time, *Error) {
-		return a, signedAt, s3Error(CodeS3QueryMalformed, http.StatusBadRequest, format, args...)
+	p, problem := parsePresigned(r.URL.RawQuery)
+	if problem == "" && p.expires < 0 {
+		problem = "X-Amz-Expires is missing"
 	}
-	values := make(map[string]string, len(queryParameters))
-	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		if !slices.Contains(queryParameters, name) {
-			continue
-		}
-		if _, twice := values[name]; twice {
-			return fail("The query has more than one %s parameter.", name)
-		}
-		decoded, err := url.QueryUnescape(value)
-		if err != nil {
-			return fail("%s cannot be decoded.", name)
-		}
-		values[name] = decoded
+	if problem != "" {
+		return a, signedAt, s3Error(CodeS3QueryMalformed, http.StatusBadRequest, "%s", problem)
 	}
-	for _, name := range queryParameters {
-		if values[name] == "" {
-			return fail("Query-string authentication version 4 requires the %s parameters.", strings.Join(queryParameters, ", "))
-		}
-	}
-	if values["X-Amz-Algorithm"] != algorithm {
-		return fail("X-Amz-Algorithm only supports %q", algorithm)
-	}
-	if err := a.parseCredential(values["X-Amz-Credential"]); err != nil {
-		return fail("Error parsing the X-Amz-Credential parameter; %s", err.Message)
-	}
-	if err := a.parseSignedHeaders(values["X-Amz-SignedHeaders"]); err != nil {
-		return fail("Error parsing the X-Amz-SignedHeaders parameter; %s", err.Message)
-	}
-	signature := values["X-Amz-Signature"]
-	if n, err := hex.Decode(a.signature[:], []byte(signature[:min(len(signature), 2*len(a.signature))])); err != nil || n != len(a.signature) || len(signature) != 2*n {
-		return a, signedAt, mismatch("request")
-	}
-	at, bad := time.Parse(timeFormat, values["X-Amz-Date"])
-	if bad != nil || at.Format(timeFormat) != values["X-Amz-Date"] {
-		return fail("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
-	}
-	signedAt = at
-	seconds, bad := strconv.ParseUint(values["X-Amz-Expires"], 10, 63)
-	if bad != nil {
-		return fail("X-Amz-Expires should be a number of seconds that is not negative")
-	}
-	if seconds > uint64(maxPresignExpiry/time.Second) {
-		return fail("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than %d seconds", maxPresignExpiry/time.Second)
-	}
-	if err := v.s3Scope(a.scope, signedAt, true); err != nil {
+	if err := v.s3Scope(p.scope, p.at, true); err != nil {
 		return a, signedAt, err
 	}
 	now := v.now()
-	if signedAt.After(now.Add(cmp.Or(v.Skew, defaultS3Skew))) {
+	if p.at.After(now.Add(cmp.Or(v.Skew, defaultS3Skew))) {
 		return a, signedAt, s3Error(CodeS3AccessDenied, http.StatusForbidden, "Request is not valid yet: it begins at %s, here it is %s",
-			signedAt.Format(timeFormat), now.Format(timeFormat))
+			p.at.Format(timeFormat), now.Format(timeFormat))
 	}
-	if until := signedAt.Add(time.Duration(seconds) * time.Second); now.After(until) {
+	if until := p.at.Add(p.expires); now.After(until) {
 		return a, signedAt, s3Error(CodeS3AccessDenied, http.StatusForbidden, "Request has expired: it was good until %s, here it is %s",
 			until.Format(timeFormat), now.Format(timeFormat))
 	}
-	return a, signedAt, nil
+	return p.authorization, p.at, nil
 }
 
 func (v *Verifier) s3Scope(s scope, signedAt time.Time, query bool) *Error {

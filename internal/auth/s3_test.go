@@ -128,7 +128,7 @@ func TestPresignedURL(t *testing.T) {
 		"another day in the scope":  {"GET", replace("20150830%2F", "20150831%2F"), 0, "AuthorizationQueryParametersError", "date"},
 		"another service":           {"GET", replace("%2Fs3%2F", "%2Fiot%2F"), 0, "AuthorizationQueryParametersError", "service"},
 		"another region":            {"GET", replace("us-east-1", "us-east-2"), 0, "SignatureDoesNotMatch", ""},
-		"another key":               {"GET", replace(testKey, "AKIDOTHER"), 0, "InvalidAccessKeyId", ""},
+		"another key":               {"GET", replace(testKey, "AKIDOTHER"), 0, "SignatureDoesNotMatch", ""},
 		"another algorithm":         {"GET", replace("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA512"), 0, "AuthorizationQueryParametersError", "X-Amz-Algorithm"},
 		"host not signed":           {"GET", replace("X-Amz-SignedHeaders=host", "X-Amz-SignedHeaders=date"), 0, "AuthorizationQueryParametersError", "Host"},
 		"with a session":            {"GET", signed + "&X-Amz-Security-Token=x", 0, "InvalidToken", "AWS_SESSION_TOKEN"},
@@ -182,7 +182,7 @@ func TestS3Header(t *testing.T) {
 	refusedAs(t, v, change("/a%20b", "/a%20c"), "SignatureDoesNotMatch", "")
 	refusedAs(t, v, change("/a%20b", "/a%20b?acl"), "SignatureDoesNotMatch", "")
 	refusedAs(t, v, change("Host:", "X-Amz-Acl: private\r\nHost:"), "AccessDenied", "x-amz-acl")
-	refusedAs(t, v, change(testKey, "AKIDOTHER"), "InvalidAccessKeyId", "")
+	refusedAs(t, v, change(testKey, "AKIDOTHER"), "SignatureDoesNotMatch", "")
 	refusedAs(t, v, change("/s3/", "/iot/"), "AuthorizationHeaderMalformed", "service")
 	refusedAs(t, v, change(testSecretScope, "AWS4-HMAC-SHA256 Nothing"), "AuthorizationHeaderMalformed", "")
 	refusedAs(t, v, change("AWS4-HMAC-SHA256", "AWS"), "InvalidRequest", "AWS4-HMAC-SHA256")

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +51,7 @@ type Verifier struct {
 	Now      func() time.Time // nil: time.Now
 	Skew     time.Duration    // how far the client's clock may be off, inclusive; 0: 5 minutes, for S3 15
 	MaxBody  int64            // bytes of body that are read to hash them; 0: 1 MiB
+	Failures *Failures        // bounds who fails; nil: nobody is bounded
 
 	// AllowUnsignedPayload accepts X-Amz-Content-Sha256: UNSIGNED-PAYLOAD. The signature
 	// then says nothing about the body, which Verify leaves unread, whatever its length.
@@ -87,15 +89,14 @@ func (v *Verifier) verify(r *http.Request) (Identity, *Error) {
 	if err := checkSignedHeaders(r, a.signedHeaders); err != nil {
 		return Identity{}, err
 	}
-	secret, known := "", false
-	if v.Secret != nil {
-		secret, known = v.Secret(a.accessKeyID)
+	if !v.may(r, a.accessKeyID) {
+		status := http.StatusTooManyRequests
+		if a.scope.service != "iotdata" && a.scope.service != "iot-jobs-data" {
+			status = http.StatusBadRequest // of the API, as AWS has it
+		}
+		return Identity{}, &Error{CodeThrottling, status, tooManyFailures}
 	}
-	if !known {
-		// Everything is worked out as if there were such a key, so that it takes as long to hear
-		// that there is none as that the signature is wrong.
-		secret = unknownSecret
-	}
+	owner := v.ownerOf(a)
 
 	// A client that says the hash of its body is checked before the body is read.
 	claimed, err := v.claimedHash(r)
@@ -108,21 +109,13 @@ func (v *Verifier) verify(r *http.Request) (Identity, *Error) {
 			return Identity{}, err
 		}
 	}
-	keyID := signingKeyID{secret: secret, scope: a.scope}
-	key, cached := v.cachedKey(keyID)
-	if !cached {
-		key = deriveKey(secret, a.scope)
-	}
 	canonical := sha256.Sum256([]byte(canonicalRequest(r, a.scope.service, a.signedHeaders, bodyHash)))
 	stringToSign := algorithm + "\n" + signedAt.Format(timeFormat) + "\n" + a.scope.String() + "\n" + hex.EncodeToString(canonical[:])
-	expected := sum(key[:], stringToSign)
+	expected := sum(owner.key[:], stringToSign)
 	holds := subtle.ConstantTimeCompare(expected[:], a.signature[:]) == 1
-	if !known {
-		return Identity{}, unrecognized("The security token included in the request is invalid.")
-	}
-	if !holds {
+	if !v.proved(r, owner, holds) {
 		return Identity{}, invalid("The request signature we calculated does not match the signature you provided. " +
-			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+			"Check your AWS Access Key Id, Secret Access Key and signing method. Consult the service documentation for details.")
 	}
 	if claimed != "" && claimed != unsignedPayload {
 		hash, err := v.hashBody(r)
@@ -133,14 +126,62 @@ func (v *Verifier) verify(r *http.Request) (Identity, *Error) {
 			return Identity{}, invalid("The provided 'x-amz-content-sha256' header does not match what was computed.")
 		}
 	}
-	if !cached {
-		v.keep(keyID, key)
-	}
 	return Identity{
 		Principal: Principal{AccessKeyID: a.accessKeyID},
 		Service:   a.scope.service,
 		Region:    a.scope.region,
 	}, nil
+}
+
+// may reports whether an attempt to prove the ownership of a key is to be looked at.
+func (v *Verifier) may(r *http.Request, accessKeyID string) bool {
+	return v.Failures.May(BySignature, sourceAddress(r), accessKeyID)
+}
+
+// proved takes into account whether a signature held, and reports whether it proves who signed. What
+// passes later is the id of the key: it is no secret, but a signature cannot be guessed however often
+// somebody tries.
+func (v *Verifier) proved(r *http.Request, o owner, holds bool) bool {
+	if !o.cached && (holds || !o.known && v.Region != "") {
+		v.keep(signingKeyID{o.secret, o.scope}, o.key)
+	}
+	if !o.known || !holds {
+		v.Failures.Failed(BySignature, sourceAddress(r))
+		return false
+	}
+	v.Failures.Succeeded(BySignature, sourceAddress(r), o.accessKeyID)
+	return true
+}
+
+func sourceAddress(r *http.Request) netip.Addr {
+	id, _ := IdentityFrom(r.Context())
+	return id.Source
+}
+
+// owner is who can have made a signature.
+type owner struct {
+	accessKeyID string
+	scope       scope
+	known       bool
+	secret      string
+	key         signingKey
+	cached      bool // it is
+}
+
+// ownerOf returns the owner of the access key. If there is no such key, everything is worked out as
+// if there were: the answer is the same, and takes as long.
+func (v *Verifier) ownerOf(a authorization) owner {
+	o := owner{accessKeyID: a.accessKeyID, scope: a.scope}
+	if v.Secret != nil {
+		o.secret, o.known = v.Secret(a.accessKeyID)
+	}
+	if !o.known {
+		o.secret = unknownSecret
+	}
+	if o.key, o.cached = v.cachedKey(signingKeyID{o.secret, o.scope}); !o.cached {
+		o.key = deriveKey(o.secret, o.scope)
+	}
+	return o
 }
 
 // authorizationOf finds the signature of r and refuses the forms that are not verified here.
@@ -160,16 +201,6 @@ func authorizationOf(r *http.Request) (authorization, *Error) {
 			"there are no temporary credentials here. Use an access key without a session token (unset AWS_SESSION_TOKEN).")
 	}
 	return parseAuthorization(values[0])
-}
-
-func hasQuerySignature(raw string) bool {
-	for pair := range strings.SplitSeq(raw, "&") {
-		switch name, _, _ := strings.Cut(pair, "="); name {
-		case "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature":
-			return true
-		}
-	}
-	return false
 }
 
 func unrecognized(message string) *Error {
@@ -357,7 +388,7 @@ func (v *Verifier) cachedKey(id signingKeyID) (signingKey, bool) {
 	return key, ok
 }
 
-// keep remembers the key of a signature that held; others could fill the cache at will.
+// keep remembers a key. Those of signatures that did not hold could fill the cache at will.
 func (v *Verifier) keep(id signingKeyID, key signingKey) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

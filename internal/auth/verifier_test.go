@@ -386,7 +386,7 @@ func TestVerifyRefusals(t *testing.T) {
 		"session token": {call{target: "/jobs", header: http.Header{"X-Amz-Security-Token": {"t"}}}, nil,
 			CodeUnrecognizedClient, 403, []string{"temporary credentials", "AWS_SESSION_TOKEN"}},
 		"unknown key": {signed, func(r *http.Request) { replaceAuthorization(r, testKey, "AKIDOTHER") },
-			CodeUnrecognizedClient, 403, []string{"The security token included in the request is invalid."}},
+			CodeInvalidSignature, 403, []string{"does not match the signature you provided", "Access Key Id"}},
 		"no date": {signed, func(r *http.Request) { r.Header.Del("X-Amz-Date") },
 			CodeIncomplete, 400, []string{"'X-Amz-Date'", "'Date'"}},
 		"two dates": {signed, func(r *http.Request) { r.Header.Add("X-Amz-Date", "20150830T123600Z") },
@@ -565,9 +565,9 @@ func TestVerifyZeroValueRefuses(t *testing.T) {
 	refuse(t, &Verifier{}, call{target: "/", at: time.Now()}.received(t), CodeInvalidSignature, 403, "correct service")
 	v := newVerifier()
 	v.Secret = nil
-	refuse(t, v, call{target: "/"}.received(t), CodeUnrecognizedClient, 403)
+	refuse(t, v, call{target: "/"}.received(t), CodeInvalidSignature, 403)
 	v.Secret = Key{}.Secret
-	refuse(t, v, call{target: "/"}.received(t), CodeUnrecognizedClient, 403)
+	refuse(t, v, call{target: "/"}.received(t), CodeInvalidSignature, 403)
 }
 
 func TestSigningKeys(t *testing.T) {

@@ -75,6 +75,8 @@ type Config struct {
 	// MQTT and HTTPS: describe and get-pending, and start-next and update (spec §15.2). 0 is
 	// any number.
 	Reads, Writes int
+	// Registrations is how many certificates a second devices can ask for; 0 is any number.
+	Registrations int
 	// Permit returns nil if who sent a request over HTTPS may do the operation on the thing, and
 	// otherwise an error, an *auth.Error for a refusal. nil: that has been decided before.
 	Permit func(ctx context.Context, operation string, thing iot.ThingName) error
@@ -113,7 +115,7 @@ func New(cfg Config) *Handler {
 	h.reads, h.writes = newLimiter(cfg.Reads), newLimiter(cfg.Writes)
 	h.https = h.newHTTPS()
 	h.problems, h.heard = cfg.Problems, cfg.Heard
-	h.provisioning = provisioning{provisioner: cfg.Provisioner, slots: make(chan struct{}, provisionAtOnce)}
+	h.provisioning = provisioning{provisioner: cfg.Provisioner, slots: make(chan struct{}, provisionAtOnce), created: newLimiter(cfg.Registrations)}
 	return h
 }
 

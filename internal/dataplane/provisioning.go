@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
+	"golang.org/x/time/rate"
 
 	"drover/internal/iot"
 )
@@ -43,6 +44,7 @@ const (
 type provisioning struct {
 	provisioner Provisioner
 	slots       chan struct{}
+	created     *rate.Limiter // certificates; nil: any number
 	running     sync.WaitGroup
 }
 
@@ -129,6 +131,11 @@ func (h *Handler) provision(c Client, m Message, r provisionRequest) {
 		c.Deliver(topic, text, min(m.QoS, 1))
 	}
 	p := &h.provisioning
+	// Whoever has a claim can ask for certificates: each is a row, and a key takes a core for a while.
+	if p.created != nil && r.operation != "RegisterThing" && !p.created.AllowN(h.clock(), 1) {
+		answer(nil, iot.Errorf(iot.Throttled, "devices ask for more certificates a second than allowed"))
+		return
+	}
 	select {
 	case p.slots <- struct{}{}:
 	default:

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -56,6 +57,8 @@ type Config struct {
 
 	Handshake time.Duration // how long a client may take; default 10 s
 	HalfOpen  int           // how many handshakes at once; the oldest makes room for the next. Default 2,000
+	// Failures bounds who fails: turned away is before the handshake.
+	Failures *auth.Failures
 
 	Metrics *Metrics     // nil: nothing is counted
 	Logger  *slog.Logger // nil = slog.Default()
@@ -69,10 +72,12 @@ type Metrics struct {
 
 // The results of handshakes.
 const (
-	done    = "done"
-	failed  = "failed"  // by the client, or it took too long
-	refused = "refused" // for its certificate
-	crowded = "crowded_out"
+	done       = "done"
+	failed     = "failed"  // by the client, or it took too long
+	refused    = "refused" // for its certificate
+	introduced = "introduced"
+	crowded    = "crowded_out"
+	turnedAway = "turned_away"
 )
 
 // NewMetrics registers the metrics of gates.
@@ -84,7 +89,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		halfOpen: prometheus.NewGauge(prometheus.GaugeOpts{Name: "drover_tls_half_open", Help: "TLS handshakes that are going on."}),
 	}
 	reg.MustRegister(m.ended, m.halfOpen)
-	for _, result := range []string{done, failed, refused, crowded} {
+	for _, result := range []string{done, failed, refused, introduced, crowded, turnedAway} {
 		m.ended.WithLabelValues(result)
 	}
 	return m
@@ -105,8 +110,15 @@ type Gate struct {
 	handshakes sync.WaitGroup
 	live       *Live
 	mu         sync.Mutex
-	halfOpen   *list.List // of net.Conn, the oldest first
+	halfOpen   *list.List         // of knock, the oldest first
+	sources    map[netip.Addr]int // how many of them are from where
 	closed     bool
+}
+
+// knock is a connection whose handshake is going on.
+type knock struct {
+	net.Conn
+	from netip.Addr // invalid if it is not known without waiting
 }
 
 // New returns a Gate. Connections that are through are noted in live until they end.
@@ -117,7 +129,7 @@ func New(cfg Config, live *Live) *Gate {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(prometheus.NewRegistry())
 	}
-	g := &Gate{cfg: cfg, configs: make(map[string]*tls.Config), live: live, halfOpen: list.New()}
+	g := &Gate{cfg: cfg, configs: make(map[string]*tls.Config), live: live, halfOpen: list.New(), sources: make(map[netip.Addr]int)}
 	g.hello = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: g.route}
 	for protocol, route := range cfg.Routes {
 		g.configs[protocol] = g.config(protocol, route)
@@ -215,8 +227,16 @@ func (g *Gate) Serve(l net.Listener) error {
 			continue
 		}
 		g.handshakes.Go(func() {
+			from := address(conn) // may wait for what a proxy says
+			if !g.cfg.Failures.May(auth.ByCertificate, from, "") {
+				_ = conn.Close() // nothing has been said on it
+				g.leave(place, turnedAway)
+				return
+			}
 			c, to, result := g.shake(conn)
-			g.leave(place, result)
+			if g.leave(place, result) && (result == failed || result == refused) {
+				g.cfg.Failures.Failed(auth.ByCertificate, from)
+			}
 			if c != nil {
 				to.hand(c)
 			}
@@ -239,7 +259,7 @@ func (g *Gate) Close() {
 	defer g.mu.Unlock()
 	g.closed = true
 	for e := g.halfOpen.Front(); e != nil; e = e.Next() {
-		_ = e.Value.(net.Conn).Close() // its handshake tells
+		_ = e.Value.(knock).Close() // its handshake tells
 	}
 }
 
@@ -251,31 +271,57 @@ func (g *Gate) enter(conn net.Conn) *list.Element {
 		_ = conn.Close() // nothing has been said on it
 		return nil
 	}
+	k := knock{Conn: conn}
+	if _, direct := conn.(*net.TCPConn); direct {
+		k.from = address(conn)
+	}
 	for g.halfOpen.Len() >= g.cfg.HalfOpen {
-		// A client that means it is through in a moment: the oldest is the one to give up.
-		oldest := g.halfOpen.Front()
-		_ = oldest.Value.(net.Conn).Close() // its handshake tells
-		g.remove(oldest, crowded)
+		// A client that means it is through in a moment: the oldest is the one to give up. Whoever
+		// has opened many makes room for himself.
+		victim := g.halfOpen.Front()
+		if g.sources[k.from] > g.cfg.HalfOpen/8 {
+			for victim.Value.(knock).from != k.from {
+				victim = victim.Next()
+			}
+		}
+		_ = victim.Value.(knock).Close() // its handshake tells
+		g.remove(victim, crowded)
 	}
 	g.cfg.Metrics.halfOpen.Inc()
-	return g.halfOpen.PushBack(conn)
+	g.sources[k.from]++
+	return g.halfOpen.PushBack(k)
 }
 
-// leave takes a connection out of the half open ones, unless it had to make room.
-func (g *Gate) leave(place *list.Element, result string) {
+// leave takes a connection out of the half open ones. It reports false if that had to make room.
+func (g *Gate) leave(place *list.Element, result string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.remove(place, result)
+	return g.remove(place, result)
 }
 
-// remove takes an element out, if it is in, and counts how its handshake ended.
-func (g *Gate) remove(place *list.Element, result string) {
+// remove takes an element out, if it is in, which it reports, and counts how its handshake ended.
+func (g *Gate) remove(place *list.Element, result string) bool {
 	before := g.halfOpen.Len()
 	g.halfOpen.Remove(place)
-	if g.halfOpen.Len() < before {
-		g.cfg.Metrics.halfOpen.Dec()
-		g.cfg.Metrics.ended.WithLabelValues(result).Inc()
+	if g.halfOpen.Len() == before {
+		return false
 	}
+	from := place.Value.(knock).from
+	if g.sources[from]--; g.sources[from] == 0 {
+		delete(g.sources, from)
+	}
+	g.cfg.Metrics.halfOpen.Dec()
+	g.cfg.Metrics.ended.WithLabelValues(result).Inc()
+	return true
+}
+
+// address returns that of the other end.
+func address(conn net.Conn) netip.Addr {
+	a, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr()
 }
 
 // shake performs a handshake. It returns nil if nothing came of it, and how it ended.
@@ -298,6 +344,9 @@ func (g *Gate) shake(raw net.Conn) (_ *Conn, _ *Listener, result string) {
 		if err := g.admit(ctx, c, state); err != nil {
 			g.cfg.Logger.Debug("client refused", "remote", raw.RemoteAddr(), "err", err)
 			_ = c.Close() // the refusal has been told
+			if errors.Is(err, auth.ErrIntroduced) {
+				return nil, nil, introduced
+			}
 			return nil, nil, refused
 		}
 	}

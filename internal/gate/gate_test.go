@@ -236,6 +236,106 @@ func TestGateHalfOpen(t *testing.T) {
 	}
 }
 
+// TestGateManyOfOneSource: who opens many makes room for himself, and not at the cost of others.
+func TestGateManyOfOneSource(t *testing.T) {
+	t.Parallel()
+	const bound = 16
+	r := newRig(t, func(c *Config) { c.HalfOpen, c.Handshake = bound, time.Hour })
+	from := func(address string) net.Conn {
+		t.Helper()
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).Dial("tcp", r.addr)
+		r.must(err)
+		return conn
+	}
+	entered := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; {
+			r.gate.mu.Lock()
+			open := r.gate.halfOpen.Len()
+			r.gate.mu.Unlock()
+			if open == n {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d half open, want %d", open, n)
+			}
+			<-time.After(time.Millisecond)
+		}
+	}
+	slow := from("127.0.0.3") // it is the oldest
+	entered(1)
+	var many []net.Conn
+	for range 5 * bound {
+		many = append(many, from("127.0.0.2"))
+	}
+	for _, conn := range many[:4*bound+1] {
+		closed(t, conn)
+	}
+	entered(bound)
+	client := tls.Client(slow, r.config())
+	r.must(client.HandshakeContext(t.Context()))
+	server := r.accept()
+	r.must(errors.Join(client.Close(), server.Close()))
+	for _, conn := range many {
+		r.must(conn.Close())
+	}
+}
+
+// elsewhere accepts connections as from an address that is not of this machine.
+type elsewhere struct{ net.Listener }
+
+func (l elsewhere) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return remote{conn}, err
+}
+
+type remote struct{ net.Conn }
+
+func (remote) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 4711} }
+
+// TestGateTurnsAwayWhoFails: who has failed too often is closed before the handshake, for a while.
+func TestGateTurnsAwayWhoFails(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var clock sync.Mutex
+	r := newRig(t, func(c *Config) {
+		c.Failures = auth.NewFailures(1, func() time.Time { clock.Lock(); defer clock.Unlock(); return now }, prometheus.NewRegistry())
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	r.must(err)
+	r.addr = l.Addr().String()
+	ended := make(chan error, 1)
+	go func() { ended <- r.gate.Serve(elsewhere{l}) }()
+	id := pki.ID(r.client.Leaf)
+	r.registry.set(id, iot.CertificateRevoked)
+	attempts := func(n int) {
+		t.Helper()
+		for range n {
+			conn, err := tls.Dial("tcp", r.addr, r.config())
+			if err == nil {
+				closed(t, conn)
+				r.must(conn.Close())
+			}
+		}
+	}
+	attempts(30)
+	if failed, away := r.count(refused), r.count(turnedAway); failed != 10 || away != 20 {
+		t.Errorf("%v refused, %v turned away", failed, away)
+	}
+	r.registry.set(id, iot.CertificateActive)
+	r.devices.CertificateChanged(id, true)
+	attempts(1)
+	if away := r.count(turnedAway); away != 21 {
+		t.Errorf("%v turned away", away)
+	}
+	clock.Lock()
+	now = now.Add(2 * time.Second)
+	clock.Unlock()
+	client, server := r.connect(r.config())
+	r.gate.Close()
+	r.must(errors.Join(client.Close(), server.Close(), l.Close(), <-ended))
+}
+
 func TestGateDropsWhatIsNoGoodAnyMore(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
