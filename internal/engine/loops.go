@@ -251,9 +251,13 @@ func (e *Engine) enlist(w *work, j *iot.Job, members []iot.Member) (int, error) 
 	for i, m := range members {
 		names[i], ids[i] = m.Thing, m.ThingID
 	}
-	latest, err := w.tx.LatestExecutions(j.ID, ids)
-	if err != nil {
-		return 0, err
+	// Executions that are pending are in the queues, and those that have ended are counted.
+	var latest map[int64]iot.Execution
+	if j.Counts.Ended() > 0 {
+		var err error
+		if latest, err = w.tx.LatestExecutions(j.ID, ids); err != nil {
+			return 0, err
+		}
 	}
 	queues, err := w.tx.Queues(names)
 	if err != nil {
@@ -275,9 +279,9 @@ func (e *Engine) enlist(w *work, j *iot.Job, members []iot.Member) (int, error) 
 		seen[q.ThingID] = true
 		if changed := w.queues[q.ThingID]; changed != nil {
 			q = changed
-			if q.Find(j.JobID, 0) != nil {
-				continue
-			}
+		}
+		if q.Find(j.JobID, 0) != nil {
+			continue
 		}
 		todo = append(todo, q)
 	}

@@ -73,6 +73,14 @@ func (e *Execution) Class() ExecutionStatus {
 // Pending returns how many have not ended.
 func (c *Counts) Pending() int64 { return c[Queued] + c[InProgress] }
 
+// Ended returns how many have ended.
+func (c *Counts) Ended() (n int64) {
+	for _, of := range c[NoStatus+1:] {
+		n += of
+	}
+	return n - c.Pending()
+}
+
 // Add adds d to c, status by status.
 func (c *Counts) Add(d Counts) {
 	for i := range c {
