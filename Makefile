@@ -9,7 +9,7 @@ SOAK     ?= 1h
 DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres demo verify fuzz soak
+.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres allocs demo verify fuzz soak
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-broker: ## What the MQTT broker costs, in a process of its own, and mosqui
 
 conformance-postgres: ## The conformance suite with PostgreSQL as the database
 	scripts/gotest.sh $(TESTFLAGS) ./conformance -store postgres
+
+allocs: ## Check that no request allocates more often than scripts/allocs.txt says
+	scripts/allocs.sh
 
 demo: ## A server, 25 simulated devices and a job, start to end
 	$(GO) run ./cmd/drover demo
