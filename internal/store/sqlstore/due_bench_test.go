@@ -50,7 +50,7 @@ func (f *fleet) operateTimed(op operation, things []*iot.Thing) {
 // progress a step timer.
 func BenchmarkTimers(b *testing.B) {
 	f := newFleet(b, *fleetSize)
-	cycle(b, f.shuffled(), f.fill, f.operateTimed)
+	cycle(b, f.shuffled(), f.fill, f.operateTimed, nil)
 }
 
 // BenchmarkDue looks for what is due, and when something will be, while executions are in

@@ -100,10 +100,10 @@ func step(c *sqlite.Conn, version int64, script string) (err error) {
 }
 
 // words are what PostgreSQL calls otherwise. Numbers have 64 bits, and text is ordered bytewise,
-// as everywhere.
+// as everywhere. On CockroachDB it always is, and a column cannot ask for it.
 var words = regexp.MustCompile(`\b(INTEGER|BLOB|TEXT)\b| WITHOUT ROWID`)
 
-func postgresScript(script string) string {
+func postgresScript(script string, cockroach bool) string {
 	return words.ReplaceAllStringFunc(script, func(word string) string {
 		switch word {
 		case "INTEGER":
@@ -111,6 +111,9 @@ func postgresScript(script string) string {
 		case "BLOB":
 			return "BYTEA"
 		case "TEXT":
+			if cockroach {
+				return word
+			}
 			return `TEXT COLLATE "C"`
 		}
 		return ""
@@ -182,7 +185,7 @@ func stepServer(ctx context.Context, c *pgconn.PgConn, scripts []string) (more b
 	case version == int64(len(scripts)):
 		return false, nil
 	}
-	script := postgresScript(scripts[version]) + fmt.Sprintf(";\nUPDATE schema_version SET version = %d WHERE id = 1", version+1)
+	script := postgresScript(scripts[version], c.ParameterStatus("crdb_version") != "") + fmt.Sprintf(";\nUPDATE schema_version SET version = %d WHERE id = 1", version+1)
 	if err := run(ctx, c, script); err != nil {
 		return false, fmt.Errorf("migrate to version %d: %w", version+1, err)
 	}

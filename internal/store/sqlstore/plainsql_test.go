@@ -18,7 +18,7 @@ import (
 // execution, the queue read by a SELECT.
 func BenchmarkPlainSQL(b *testing.B) {
 	p := newPlain(b, *fleetSize)
-	cycle(b, p.names, p.fill, p.operate)
+	cycle(b, p.names, p.fill, p.operate, nil)
 }
 
 type plain struct {
