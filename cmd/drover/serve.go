@@ -32,6 +32,7 @@ import (
 	"drover/internal/objects"
 	"drover/internal/pki"
 	"drover/internal/registry"
+	"drover/internal/store"
 	"drover/internal/store/sqlstore"
 )
 
@@ -186,7 +187,14 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopEngine = stopEngine
 	s.engineDone = make(chan error, 1)
-	go func() { s.engineDone <- s.engine.Run(engineCtx) }()
+	go func() {
+		err := s.engine.Run(engineCtx)
+		if errors.Is(err, store.ErrFenced) { // without having been asked to end
+			s.failed <- err
+			err = nil
+		}
+		s.engineDone <- err
+	}()
 	if s.objects != nil {
 		objectsCtx, stopObjects := context.WithCancel(context.WithoutCancel(ctx))
 		s.stopObjects = stopObjects

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"drover/internal/iot"
 	"drover/internal/store"
@@ -11,9 +12,12 @@ import (
 
 // documents keeps the documents of the jobs that devices ask about. A job's document
 // never changes and internal ids are never used again, so that an entry is right until
-// UpdateJob changes what the presigned URLs of the document need.
+// UpdateJob changes what the presigned URLs of the document need. Nobody tells if that happens on
+// another node: there such an entry has a short life.
 type documents struct {
 	objects iot.ObjectStore
+	now     func() time.Time
+	life    time.Duration // of entries that another node may change; 0 if there is none
 
 	mu      sync.Mutex
 	byJob   map[int64]document
@@ -24,6 +28,7 @@ type documents struct {
 type document struct {
 	*iot.Document
 	presigned *iot.PresignedURLConfig // of the job, if the document has placeholders
+	read      time.Time
 }
 
 // maxDocuments bounds the memory: 256 documents of at most 32 KiB. Beyond it the lot is
@@ -36,6 +41,9 @@ func (d *documents) cached(job int64) (doc document, ok bool, dropped int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	doc, ok = d.byJob[job]
+	if ok && d.life > 0 && doc.presigned != nil && d.now().Sub(doc.read) >= d.life {
+		ok = false
+	}
 	return doc, ok, d.dropped
 }
 
@@ -44,6 +52,7 @@ func (d *documents) get(tx store.JobReader, job int64) (document, error) {
 	if ok {
 		return doc, nil
 	}
+	doc = document{read: d.now()}
 	text, err := tx.JobDocument(job)
 	if err != nil {
 		return document{}, err

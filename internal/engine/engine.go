@@ -64,6 +64,7 @@ type Engine struct {
 	told    func()
 	settled func() <-chan struct{}
 
+	shared    bool // other processes work on the database
 	chunk     int
 	poll      time.Duration
 	retain    time.Duration
@@ -114,8 +115,11 @@ func New(cfg Config) (*Engine, error) {
 		timers:    make(chan struct{}, 1),
 		retain:    cmp.Or(cfg.Retention, 730*24*time.Hour),
 		limits:    cfg.Limits,
-		documents: documents{objects: cfg.Objects},
+		documents: documents{objects: cfg.Objects, now: cfg.Now},
 		inbox:     newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
+	}
+	if e.shared = e.store.Node() != store.FirstNode; e.shared {
+		e.documents.life = e.poll
 	}
 	e.publisher = newPublisher(e, cfg.Publish)
 	e.store.OnCommit(e.publisher.committed)
@@ -124,12 +128,25 @@ func New(cfg Config) (*Engine, error) {
 
 // Run publishes what a former process committed and did not publish, then works until
 // ctx ends. It returns when every request that was submitted has its answer, every
-// record is published and the journal's position is saved.
+// record is published and the journal's position is saved. If other nodes declare this one
+// dead it ends by itself, with store.ErrFenced.
 func (e *Engine) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	if err := e.publisher.recover(ctx); err != nil {
 		return fmt.Errorf("publish what is left of the journal: %w", err)
 	}
 	var work errgroup.Group
+	work.Go(func() error {
+		select {
+		case <-e.store.Lost():
+			stop(store.ErrFenced)
+			return store.ErrFenced
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	work.Go(func() error { return e.runNodes(ctx) })
 	work.Go(func() error { return e.runBatches(ctx) })
 	for _, l := range []loop{
 		{name: "jobs", once: e.jobsOnce, next: store.Reader.NextDue, wake: e.wake, rest: e.poll},
@@ -139,7 +156,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		work.Go(func() error { return l.run(ctx, e) })
 	}
 	published := make(chan error, 1)
-	go func() { published <- e.publisher.run() }()
+	go func() { published <- e.publisher.run(ctx) }()
 
 	err := work.Wait()
 	// Only now is everything committed that will be.

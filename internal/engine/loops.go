@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,6 +38,7 @@ func (l loop) run(ctx context.Context, e *Engine) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, errElsewhere):
 		case err != nil:
 			e.log.ErrorContext(ctx, "loop failed, trying again", "loop", l.name, "err", err)
 			pause = min(pause, time.Second)
@@ -65,6 +67,10 @@ func (l loop) untilDue(ctx context.Context, e *Engine) time.Duration {
 // dueJobs is how many jobs get one chunk of work each in a round, the longest due first.
 const dueJobs = 16
 
+// errElsewhere is the error of a loop that finds its work done by another node each time it comes to
+// it. Looking again at once would only be in the way of that one.
+var errElsewhere = errors.New("engine: another node is at it")
+
 // jobsOnce does one chunk of work on each due job and reports whether any was due.
 func (e *Engine) jobsOnce(ctx context.Context) (bool, error) {
 	var due []*iot.Job
@@ -76,11 +82,18 @@ func (e *Engine) jobsOnce(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("look for due jobs: %w", err)
 	}
 	var failed error
+	elsewhere := 0
 	for _, j := range due {
 		// One job's trouble is not another's: the rest of the round goes on.
-		if err := e.jobOnce(ctx, j); err != nil {
+		switch err := e.jobOnce(ctx, j); {
+		case err == errElsewhere:
+			elsewhere++
+		case err != nil:
 			failed = fmt.Errorf("%s of job %s: %w", j.Phase, j.JobID, err)
 		}
+	}
+	if elsewhere > 0 && elsewhere == len(due) {
+		failed = errElsewhere
 	}
 	return len(due) > 0, failed
 }
@@ -92,6 +105,9 @@ func (e *Engine) jobOnce(ctx context.Context, due *iot.Job) error {
 		j, err := w.job(due.ID)
 		if err != nil || j == nil {
 			return err // deleted since
+		}
+		if e.shared && j.DueAt != due.DueAt {
+			return errElsewhere
 		}
 		if err := e.advance(w, j); err != nil {
 			return err

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ type publisher struct {
 	backlog int    // records in items
 	closed  bool
 
-	// Of the journal; only run and recover use them.
+	// Of the records of this node in the journal; only run and recover use them.
 	position, saved int64
 	safe            int64           // what saving waits for
 	settled         <-chan struct{} // closed when everything up to safe is; nil: ask first
@@ -32,11 +33,17 @@ type publisher struct {
 type item struct {
 	answers []*ask
 	records []iot.Record
+	// The records are those of a dead node.
+	foreign   bool
+	published chan<- struct{} // closed when they have been published; may be nil
 }
 
 const (
+	page       = 1000   // records that are read at a time
 	maxBacklog = 50_000 // records that may wait before writers do
 	savePeriod = time.Second
+	// advancePeriod bounds how many records of others lie behind the position of an idle node.
+	advancePeriod = time.Minute
 	// settlePatience is less than a server has for stopping.
 	settlePatience = 5 * time.Second
 )
@@ -51,13 +58,23 @@ func newPublisher(e *Engine, publish func([]iot.Record)) *publisher {
 func (p *publisher) committed(records []iot.Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	it := item{p.batch, records}
+	it := item{answers: p.batch, records: records}
 	p.batch = nil
-	if len(it.answers) == 0 && len(it.records) == 0 {
-		return
+	if len(it.answers) > 0 || len(it.records) > 0 {
+		p.putLocked(it)
 	}
+}
+
+// put adds what is to be handed on besides commits.
+func (p *publisher) put(it item) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.putLocked(it)
+}
+
+func (p *publisher) putLocked(it item) {
 	p.items = append(p.items, it)
-	p.backlog += len(records)
+	p.backlog += len(it.records)
 	p.changed.Broadcast()
 }
 
@@ -101,9 +118,11 @@ func (p *publisher) close() {
 	p.changed.Broadcast()
 }
 
-// run hands on what is committed until close.
-func (p *publisher) run() error {
-	last := time.Now()
+// run hands on what is committed until close. What is committed when others may have taken this
+// node for dead, and is not sure any more until ctx ends, is left to them.
+func (p *publisher) run(ctx context.Context) error {
+	last, advanced := time.Now(), time.Now()
+	var failed error
 	for {
 		p.mu.Lock()
 		for len(p.items) == 0 && !p.closed {
@@ -113,26 +132,45 @@ func (p *publisher) run() error {
 		p.items = nil
 		p.mu.Unlock()
 		if len(items) == 0 && closed {
-			return p.save()
-		}
-		p.deliver(items)
-		if time.Since(last) >= savePeriod {
-			last = time.Now()
-			if err := p.saveSettled(); err != nil {
-				// The position only spares repetition after a crash.
-				p.e.log.Warn("save the journal's position", "err", err)
+			switch {
+			case failed == nil:
+				return p.save()
+			case errors.Is(failed, store.ErrFenced): // which the engine says itself
+				return nil
 			}
+			return fmt.Errorf("records are left to other nodes: %w", failed)
+		}
+		if failed == nil {
+			failed = p.e.store.Hold(ctx)
+		}
+		p.deliver(items, failed == nil)
+		if failed != nil || time.Since(last) < savePeriod {
+			continue
+		}
+		last = time.Now()
+		err := p.saveSettled()
+		if err == nil && p.e.shared && last.Sub(advanced) >= advancePeriod && p.position == p.saved {
+			advanced = last
+			err = p.advance()
+		}
+		if err != nil {
+			// The position only spares repetition after a crash.
+			p.e.log.Warn("save the journal's position", "err", err)
 		}
 	}
 }
 
-// deliver hands on items: of each commit the answers first.
-func (p *publisher) deliver(items []item) {
+// look lets run save the position, though nothing is committed.
+func (p *publisher) look() { p.put(item{}) }
+
+// deliver hands on items: of each commit the answers first. Whether records are published, too, is
+// for the caller to say.
+func (p *publisher) deliver(items []item, publish bool) {
 	for _, it := range items {
 		for _, a := range it.answers {
 			a.reply(a.answer, a.err)
 		}
-		p.handOn(it.records)
+		p.handOn(it, publish)
 		if len(it.answers) > 0 {
 			p.e.told()
 		}
@@ -145,22 +183,27 @@ func (p *publisher) drain() {
 	items := p.items
 	p.items = nil
 	p.mu.Unlock()
-	p.deliver(items)
+	p.deliver(items, true)
 }
 
 // handOn publishes the records of a commit.
-func (p *publisher) handOn(records []iot.Record) {
-	n := len(records)
+func (p *publisher) handOn(it item, publish bool) {
+	records, n := it.records, len(it.records)
+	if publish && it.published != nil {
+		defer close(it.published)
+	}
 	if n == 0 {
 		return
 	}
 	// What was committed while recover read the journal has been published by it.
-	for len(records) > 0 && records[0].ID <= p.position {
+	for !it.foreign && len(records) > 0 && records[0].ID <= p.position {
 		records = records[1:]
 	}
-	if len(records) > 0 {
+	if len(records) > 0 && publish {
 		p.publish(records)
-		p.position = records[len(records)-1].ID
+		if !it.foreign {
+			p.position = records[len(records)-1].ID
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +243,7 @@ func (p *publisher) saveUpTo(position int64) error {
 	if position == p.saved {
 		return nil
 	}
-	err := p.e.store.Update(context.Background(), func(tx store.Tx) error { return tx.SetPublished(position) })
+	err := p.e.store.Update(context.Background(), func(tx store.Tx) error { return tx.SetPublished(p.e.store.Node(), position) })
 	if err != nil {
 		return fmt.Errorf("save the journal's position: %w", err)
 	}
@@ -208,21 +251,39 @@ func (p *publisher) saveUpTo(position int64) error {
 	return nil
 }
 
-// recover publishes what a former process did not. A device gets at most one notice of
+// advance moves the position past the records of other nodes while this one has nothing to publish:
+// who takes over from it need not look through them.
+func (p *publisher) advance() error {
+	return p.e.store.Update(context.Background(), func(tx store.Tx) error {
+		last, err := tx.LastRecord()
+		if err != nil || !p.empty() {
+			return err
+		}
+		return tx.SetPublished(p.e.store.Node(), last)
+	})
+}
+
+// empty reports whether everything that was committed has been handed on.
+func (p *publisher) empty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.backlog == 0
+}
+
+// recover publishes what a former process did not that was the same node. A device gets at most one notice of
 // each kind, with the list as it is now.
 func (p *publisher) recover(ctx context.Context) error {
-	const page = 1000
 	noticed := make(map[noticeKey]bool)
 	for {
 		var records []iot.Record
 		err := p.e.view(ctx, func(tx store.Reader) (err error) {
 			if p.position == 0 {
-				if p.position, err = tx.Published(); err != nil {
+				if p.position, err = tx.Published(p.e.store.Node()); err != nil {
 					return err
 				}
 				p.saved = p.position
 			}
-			if records, err = tx.Records(p.position, page); err != nil {
+			if records, err = tx.Records(p.e.store.Node(), p.position, page); err != nil {
 				return err
 			}
 			return currentQueues(tx, records, noticed)

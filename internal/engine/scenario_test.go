@@ -71,7 +71,7 @@ func TestScenariosPostgreSQL(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			runScenario(t, file, sqlstore.Config{URL: envtest.PostgreSQL(t)})
+			runScenario(t, file, sqlstore.Config{URL: envtest.PostgreSQL(t), Lease: 1000 * 24 * time.Hour})
 		})
 	}
 }

@@ -107,7 +107,7 @@ func (e *Engine) doDue(ctx context.Context, between func()) error {
 		busy := false
 		for _, once := range []func(context.Context) (bool, error){e.timeoutsOnce, e.jobsOnce, e.retentionOnce} {
 			more, err := once(ctx)
-			if err != nil {
+			if err != nil && err != errElsewhere {
 				return err
 			}
 			busy = busy || more

@@ -153,8 +153,18 @@ func PostgreSQLTool(name string) string {
 }
 
 // psql runs a statement.
-func (s *postgresServer) psql(statement string) error {
-	cmd := exec.Command(PostgreSQLTool("psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-c", statement, s.url("postgres"))
+func (s *postgresServer) psql(statement string) error { return psql(s.url("postgres"), statement) }
+
+// Execute runs a statement on a database of PostgreSQL's: what the program under test would not do.
+func Execute(t testing.TB, url, statement string) {
+	t.Helper()
+	if err := psql(url, statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func psql(url, statement string) error {
+	cmd := exec.Command(PostgreSQLTool("psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-c", statement, url)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = io.Discard, &out
 	if err := cmd.Run(); err != nil {

@@ -32,7 +32,7 @@ func ReadJournal(ctx context.Context, url, data, temporary string) (rows []Row, 
 	for after := int64(0); ; {
 		var page []iot.Record
 		err := d.View(ctx, func(r store.Reader) (err error) {
-			page, err = r.Records(after, atOnce)
+			page, err = r.Records(0, after, atOnce)
 			return err
 		})
 		if err != nil {

@@ -123,7 +123,7 @@ func TestIntroduce(t *testing.T) {
 	introduced := func() (events []iot.CertificateEvent) {
 		t.Helper()
 		f.must(f.store.View(t.Context(), func(rd store.Reader) error {
-			records, err := rd.Records(0, 1000)
+			records, err := rd.Records(0, 0, 1000)
 			for _, r := range records {
 				if r.Kind == iot.CertificateIntroduced {
 					var e iot.CertificateEvent

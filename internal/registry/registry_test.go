@@ -163,7 +163,7 @@ func (f *fixture) news() []string {
 func (f *fixture) records() (records []iot.Record) {
 	f.t.Helper()
 	f.must(f.store.View(f.t.Context(), func(rd store.Reader) (err error) {
-		records, err = rd.Records(f.seen, 100_000)
+		records, err = rd.Records(0, f.seen, 100_000)
 		return err
 	}))
 	if n := len(records); n > 0 {

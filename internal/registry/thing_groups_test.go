@@ -31,7 +31,7 @@ func lastRecord(f *fixture) int64 {
 	f.t.Helper()
 	last := f.seen
 	f.must(f.store.View(f.t.Context(), func(rd store.Reader) error {
-		records, err := rd.Records(last, 100_000)
+		records, err := rd.Records(0, last, 100_000)
 		if n := len(records); n > 0 {
 			last = records[n-1].ID
 		}

@@ -7,6 +7,10 @@
 // transaction; after the commit the records are handed to the Committed hook, in the
 // order of the commits. Nothing else leaves a transaction.
 //
+// Several processes may work on one database at a time, if the implementation says so. Each is a
+// node: it has a number, which is in the records that it appends, and a lease that it renews. Times
+// of leases are of the database's clock.
+//
 // All lists are pages: at most limit items after a key, in an order that the method
 // states; a page shorter than limit is the last. Text is ordered bytewise everywhere.
 package store
@@ -33,6 +37,13 @@ var ErrUnavailable error = iot.Errorf(iot.Unavailable, "The database is not avai
 // records are handed to the Committed hook as soon as that is known, before any later ones.
 var ErrUnknown error = iot.Errorf(iot.Unavailable, "The database has not said whether the change was made")
 
+// ErrFenced is returned by every Update of a process that has been declared dead (Nodes): nothing that
+// it does counts any more.
+var ErrFenced error = iot.Errorf(iot.Unavailable, "This server is no node of the database any more")
+
+// FirstNode is the number of the only node of a database that one process at a time works on.
+const FirstNode = 1
+
 // Store is a database.
 type Store interface {
 	// Update runs f in a transaction that reads its own writes, and commits it unless f
@@ -47,7 +58,7 @@ type Store interface {
 	// may have been done: the transaction can only be given up, and is not committed even
 	// if f succeeds. An error of f is returned as it is. ctx counts until f starts.
 	//
-	// ErrUnavailable and ErrUnknown, where the database is another process.
+	// ErrUnavailable, ErrUnknown and ErrFenced, where the database is another process.
 	Update(ctx context.Context, f func(Tx) error) error
 	// View runs f on a snapshot of what is committed.
 	View(ctx context.Context, f func(Reader) error) error
@@ -55,6 +66,14 @@ type Store interface {
 	// none, in the order of the commits, with IDs set. It is called with the commit order locked and must not
 	// block for long, nor call the store. Set it before the first Update.
 	OnCommit(hook func([]iot.Record))
+	// Node returns the number of this process among the nodes. No other process has it or has had
+	// it, unless it is FirstNode.
+	Node() int64
+	// Hold waits until no other process can have taken this one for dead, which is nearly always
+	// so at once. ErrFenced, and that of ctx.
+	Hold(ctx context.Context) error
+	// Lost is closed when this process has been declared dead: it should end.
+	Lost() <-chan struct{}
 	// Close ends all work; running transactions are finished first.
 	Close() error
 }
@@ -75,6 +94,7 @@ type Reader interface {
 	KeyReader
 	TagReader
 	JournalReader
+	NodeReader
 	MQTTReader
 }
 
@@ -95,6 +115,7 @@ type Tx interface {
 	KeyWriter
 	TagWriter
 	JournalWriter
+	NodeWriter
 	MQTTWriter
 
 	// Sequence takes n numbers that have never been taken before and returns the first;
@@ -559,16 +580,44 @@ type TagWriter interface {
 
 // JournalReader reads the journal.
 type JournalReader interface {
-	// Records lists the records after a position.
-	Records(after int64, limit int) ([]iot.Record, error)
-	// Published returns the position up to which everything has been published.
-	Published() (int64, error)
+	// Records lists the records of a node after a position; those of all nodes if it is zero.
+	Records(node, after int64, limit int) ([]iot.Record, error)
+	// LastRecord returns the position of the last record, zero if there is none.
+	LastRecord() (int64, error)
+	// Published returns the position up to which all records of a node have been published.
+	Published(node int64) (int64, error)
 }
 
 // JournalWriter appends to the journal.
 type JournalWriter interface {
-	// Append adds records; their IDs are set when the transaction commits.
+	// Append adds records of this node; their IDs are set when the transaction commits.
 	Append(records ...iot.Record) error
-	// SetPublished saves the position up to which everything has been published.
-	SetPublished(position int64) error
+	// SetPublished saves the position up to which all records of a node have been published.
+	// ErrNotFound if there is no such node.
+	SetPublished(node, position int64) error
+}
+
+// Node is a process that works on the database, or that did and has left records to publish.
+type Node struct {
+	ID        int64
+	Name      string
+	Owner     int64 // the node that takes care of what it leaves: its own ID, unless it is dead
+	Published int64
+	Dead      bool // it has given no sign of life for so long that another may take over
+}
+
+// NodeReader reads who works on the database.
+type NodeReader interface {
+	// Nodes returns all nodes, by ID.
+	Nodes() ([]Node, error)
+}
+
+// NodeWriter takes care of what dead nodes have left.
+type NodeWriter interface {
+	// TakeOver makes this process the owner of a node, and reports whether it is: only of one that
+	// is dead can it become so, and it does not stay so if it dies itself. What the node has not
+	// committed by then it cannot commit any more: ErrFenced.
+	TakeOver(node int64) (bool, error)
+	// RemoveNode forgets a node that this process is the owner of.
+	RemoveNode(node int64) error
 }

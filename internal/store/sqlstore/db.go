@@ -30,11 +30,16 @@ type Config struct {
 	Path       string       // of the SQLite file; it is created if absent, its folder is not
 	URL        string       // of a PostgreSQL database, "postgres://…"
 	Logger     *slog.Logger // default slog.Default()
+	Name       string       // of this process among the nodes on a PostgreSQL database; default that of the host
 	Readers    int          // connections for View, default 4; 8 on PostgreSQL, made when needed
 	CacheBytes int          // page cache of all connections to SQLite together, default 64 MiB
 	// Volatile trades durability for speed: what is committed survives the process, but not
 	// a power cut. For SQLite stores that nobody will miss.
 	Volatile bool
+	// Lease is for how long a node on PostgreSQL lives that has not said so; default 5 s.
+	Lease time.Duration
+
+	moving bool // data is moved: this process is not a node
 }
 
 // ErrClosed is returned by every method of a DB that is closed.
@@ -43,13 +48,16 @@ var ErrClosed = errors.New("sqlstore: the database is closed")
 // DB is a store in a SQL database. At most one DB, in any process, has a SQLite file open; many
 // may work on one PostgreSQL database.
 type DB struct {
-	log  *slog.Logger
-	lock io.Closer // of a file; nil on PostgreSQL
+	log   *slog.Logger
+	lock  io.Closer // of a file; nil on PostgreSQL
+	self  self
+	lease *lease // nil on SQLite
 
 	writing   chan struct{} // full while somebody writes; senders queue in order of arrival
 	writer    *conn
 	hook      func([]iot.Record)
 	state     state // of the writer
+	appended  int64 // the last position that was given to a record of ours
 	unsettled *tx   // of which nobody knows whether it was committed
 	patience  time.Duration
 
@@ -79,6 +87,7 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 		log:      cmp.Or(cfg.Logger, slog.Default()),
 		writing:  make(chan struct{}, 1),
 		hook:     func([]iot.Record) {},
+		self:     self{store.FirstNode, leaseLength},
 		patience: settlePatience,
 		closed:   make(chan struct{}),
 	}
@@ -145,7 +154,11 @@ func (d *DB) openServer(ctx context.Context, cfg Config) error {
 	for range d.count {
 		d.readers <- &conn{newPostgresConn(s)}
 	}
-	return nil
+	if cfg.moving {
+		d.self.id = 0
+		return nil
+	}
+	return d.register(ctx, s, cfg)
 }
 
 func readState(c *conn) (s state, err error) {
@@ -156,7 +169,7 @@ func readState(c *conn) (s state, err error) {
 	if err != nil {
 		return s, err
 	}
-	published, err := reader{c}.Published()
+	published, err := reader{c: c}.Published(store.FirstNode)
 	s.journal = max(last, published)
 	return s, err
 }
@@ -171,7 +184,7 @@ func (d *DB) Ping(ctx context.Context) error {
 
 // View implements store.Store. It waits for a free connection as long as ctx allows.
 func (d *DB) View(ctx context.Context, f func(store.Reader) error) error {
-	return d.view(ctx, func(c *conn) error { return f(reader{c}) })
+	return d.view(ctx, func(c *conn) error { return f(reader{c, d.self}) })
 }
 
 func (d *DB) view(ctx context.Context, f func(*conn) error) (err error) {
@@ -218,11 +231,14 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 		}
 	}
 	for try := 1; ; try++ {
-		t := &tx{reader: reader{d.writer}, state: d.state}
+		t := &tx{reader: reader{d.writer, d.self}, state: d.state}
 		err := d.transact(ctx, t, f)
 		if errors.Is(err, store.ErrUnknown) {
 			d.unsettled = t
 			err = d.findOut(ctx, err)
+		}
+		if errors.Is(err, store.ErrFenced) && d.lease != nil {
+			d.lease.lose()
 		}
 		if err == nil {
 			d.committed(t)
@@ -240,10 +256,18 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 // committed tells who is to know of a transaction that it has been committed.
 func (d *DB) committed(t *tx) {
 	d.state = t.state
+	d.note(t)
 	for _, f := range t.after {
 		f()
 	}
 	d.hook(t.records)
+}
+
+// note remembers the last position of ours.
+func (d *DB) note(t *tx) {
+	if n := len(t.records); n > 0 {
+		d.appended = t.records[n-1].ID
+	}
 }
 
 // findOut waits until it is known whether the unsettled transaction was committed: nil if it was.
@@ -260,7 +284,7 @@ func (d *DB) findOut(ctx context.Context, unknown error) error {
 			}
 			return fmt.Errorf("%w: the transaction was not committed", store.ErrUnavailable)
 		}
-		if time.Now().After(deadline) {
+		if time.Now().After(deadline) || errors.Is(err, store.ErrFenced) {
 			return unknown
 		}
 		select {
@@ -281,6 +305,7 @@ func (d *DB) settle() error {
 	t := d.unsettled
 	d.unsettled = nil
 	if done && len(t.records) > 0 {
+		d.note(t)
 		d.hook(t.records)
 	}
 	return nil
@@ -333,6 +358,9 @@ func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
 		close(d.closed)
 		d.writing <- struct{}{}
+		if d.lease != nil {
+			d.leave(context.Background())
+		}
 		d.closeErr = d.closeConnections()
 		<-d.writing
 	})
@@ -355,7 +383,10 @@ func (d *DB) closeConnections() error {
 }
 
 // reader implements store.Reader on a connection in a transaction.
-type reader struct{ c *conn }
+type reader struct {
+	c    *conn
+	self self
+}
 
 // tx implements store.Tx on the writer.
 type tx struct {

@@ -39,7 +39,7 @@ type driver interface {
 	flush() error
 
 	// begin starts the one transaction that writes, when no other does, and brings s up to date
-	// if another process may have changed what it says.
+	// if another process may have changed what it says. store.ErrFenced.
 	begin(s *state) error
 	// beginRead starts a transaction on a snapshot.
 	beginRead() error
@@ -53,6 +53,8 @@ type driver interface {
 	again() bool
 	// committed finds out whether the last transaction was, of which commit could not tell.
 	committed() (bool, error)
+	// now is the clock of the database in SQL, in milliseconds.
+	now() string
 	// ping reports whether the database answers, in a transaction.
 	ping() error
 	close() error

@@ -121,6 +121,7 @@ func fine(query, step string) bool {
 			query == groups || // in the order of the index, with a limit
 			query == countTemplates || // a hundred at most
 			query == allAuthorizers || // ten at most
+			strings.HasPrefix(query, "SELECT n.id") || // nodes: as many as processes
 			query == allKeys || // a thousand at most, at the start of a server
 			strings.HasPrefix(step, "SCAN mqtt_") && !strings.Contains(query, "WHERE") || // the broker's start reads it all
 			strings.Contains(step, "jobs_by_due") || // the first of the index
@@ -191,6 +192,7 @@ func (p planner) ask(from *conn) {
 func finePostgres(query, step, next string) bool {
 	switch {
 	case !strings.Contains(step, " Scan"), strings.Contains(step, "Function Scan"), strings.Contains(step, "Subquery Scan"), strings.Contains(next, "Index Cond"),
+		strings.Contains(step, " on nodes n"),                              // see fine
 		strings.Contains(step, "schema_version"),                           // one row
 		query == countTemplates, query == allAuthorizers, query == allKeys, // see fine
 		strings.Contains(step, "jobs_by_due"), strings.Contains(step, "executions_by_due"), strings.Contains(step, "ghosts_by_name"),

@@ -15,14 +15,19 @@ const (
 )
 
 const (
-	insertRecord = `INSERT INTO journal (id, at, kind, actor, job_id, flags, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	insertRecord = `INSERT INTO journal (id, at, kind, actor, job_id, flags, body, node) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 	lastRecord   = `SELECT max(id) FROM journal`
 	records      = `SELECT id, at, kind, actor, job_id, flags, body FROM journal WHERE id > $1 ORDER BY id LIMIT $2`
+	recordsOf    = `SELECT id, at, kind, actor, job_id, flags, body FROM journal WHERE id > $1 AND node = $2 ORDER BY id LIMIT $3`
 )
 
 // Records implements store.JournalReader.
-func (r reader) Records(after int64, limit int) (list []iot.Record, err error) {
-	err = r.c.list(records, func(row *row) error {
+func (r reader) Records(node, after int64, limit int) (list []iot.Record, err error) {
+	query, values := recordsOf, []any{after, node, limit}
+	if node == 0 {
+		query, values = records, []any{after, limit}
+	}
+	err = r.c.list(query, func(row *row) error {
 		rec := iot.Record{ID: row.int(), At: row.time(), Kind: iot.Kind(row.text()), Actor: row.text(), JobID: iot.JobID(row.text())}
 		flags, body := row.int(), row.blob()
 		rec.List, rec.Next = flags&flagList != 0, flags&flagNext != 0
@@ -35,7 +40,7 @@ func (r reader) Records(after int64, limit int) (list []iot.Record, err error) {
 		}
 		list = append(list, rec)
 		return nil
-	}, after, limit)
+	}, values...)
 	return list, err
 }
 
@@ -71,6 +76,7 @@ func (t *tx) Append(records ...iot.Record) error {
 		a.text(string(r.JobID))
 		a.int(flags)
 		a.blob(body)
+		a.int(t.self.id)
 	})
 	if err == nil {
 		err = t.failing(bad)
@@ -78,12 +84,15 @@ func (t *tx) Append(records ...iot.Record) error {
 	return err
 }
 
+// LastRecord implements store.JournalReader.
+func (r reader) LastRecord() (int64, error) { return r.c.number(lastRecord) }
+
 // Published implements store.JournalReader.
-func (r reader) Published() (int64, error) {
-	return r.c.number(`SELECT value FROM counters WHERE name = 'published'`)
+func (r reader) Published(node int64) (int64, error) {
+	return r.c.number(`SELECT published FROM nodes WHERE id = $1`, node)
 }
 
 // SetPublished implements store.JournalWriter.
-func (t *tx) SetPublished(position int64) error {
-	return t.change(`UPDATE counters SET value = $1 WHERE name = 'published'`, position)
+func (t *tx) SetPublished(node, position int64) error {
+	return t.change(`UPDATE nodes SET published = $1 WHERE id = $2`, position, node)
 }

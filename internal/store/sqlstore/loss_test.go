@@ -219,7 +219,7 @@ func (l *lossy) holds(names ...string) {
 				l.Errorf("thing %s: %v", n, err)
 			}
 		}
-		records, err := r.Records(0, 100)
+		records, err := r.Records(0, 0, 100)
 		if len(records) != len(names)+1 {
 			l.Errorf("%d records", len(records))
 		}

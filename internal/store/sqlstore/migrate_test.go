@@ -15,7 +15,8 @@ import (
 )
 
 // first01 is a database of version 1 as its program left it: a job in its rollout, one that
-// has ended, a thing with an execution of each, and what version 1 wrote for its queue.
+// has ended, a thing with an execution of each, what version 1 wrote for its queue, and two
+// records, the second of which is not published.
 const first01 = `
 INSERT INTO things (id, name, uuid, type_name, attributes, version, created_at) VALUES (7, 'pump', 'u', '', '{}', 1, 5);
 INSERT INTO jobs (id, job_id, status, selection, namespace, description, comment, reason_code, force_canceled,
@@ -28,6 +29,8 @@ INSERT INTO job_counts (job, queued, succeeded, failed, timed_out, rejected, can
 INSERT INTO executions (job, seq, thing_id, number, retry_attempt, status, version, force_canceled, queued_at, started_at, updated_at, details) VALUES
 	(2, 300, 7, 1, 0, 1, 1, 0, 5, 0, 6, x''),
 	(3, 200, 7, 1, 0, 3, 2, 0, 5, 6, 7, x'0101610131');
+INSERT INTO journal (id, at, kind, actor, job_id, flags, body) VALUES (1, 5, 'job.created', 'key:K', 'rolling', 0, '{}'), (2, 6, 'job.completed', '', 'ended', 0, '');
+UPDATE counters SET value = 1 WHERE name = 'published';
 `
 
 // oldQueue is the queue of the pump: the execution of the job that is rolling.
@@ -76,7 +79,10 @@ func TestMigrate(t *testing.T) {
 		same(t, queues[0].Entries, wantExecutions[:1])
 		due, e3 := r.DueJobs(1<<40, 10)
 		same(t, due, []*iot.Job{wantJobs[2]})
-		return errors.Join(err, e, e2, e3)
+		published, e4 := r.Published(store.FirstNode)
+		left, e5 := r.Records(store.FirstNode, published, 10)
+		same(t, left, []iot.Record{{ID: 2, At: 6, Kind: "job.completed", JobID: "ended"}})
+		return errors.Join(err, e, e2, e3, e4, e5)
 	})
 	if err != nil {
 		t.Fatal(err)

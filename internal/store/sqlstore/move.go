@@ -42,6 +42,7 @@ func Move(ctx context.Context, from, to Config, report func(table string, rows i
 			return err
 		}
 	}
+	from.moving, to.moving = true, true
 	src, err := Open(ctx, from)
 	if err != nil {
 		return err
@@ -112,31 +113,35 @@ func move(ctx context.Context, src, dst *DB, tables []table, report func(string,
 			return fmt.Errorf("table %s: the copy is not the original; does a server work with one of the databases?", t.name)
 		}
 	}
-	// In PostgreSQL numbers and positions come from one counter.
-	var sequence, published, last int64
+	// What former nodes have not published is published by the next one.
+	var sequence int64
+	var nodes []store.Node
 	err = src.View(ctx, func(r store.Reader) (err error) {
 		c := r.(reader).c
 		if sequence, err = c.number(`SELECT value FROM counters WHERE name = 'sequence'`); err != nil {
 			return err
 		}
-		if published, err = c.number(`SELECT value FROM counters WHERE name = 'published'`); err != nil {
-			return err
-		}
-		last, err = c.number(`SELECT max(id) FROM journal`)
+		nodes, err = r.Nodes()
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	return dst.update(ctx, func(t *tx) error {
-		t.state.sequence = max(t.state.sequence, sequence, published, last)
-		if err := t.change(`UPDATE counters SET value = $1 WHERE name = 'published'`, published); err != nil {
-			return err
+		t.state.sequence = max(t.state.sequence, sequence)
+		for _, n := range nodes {
+			t.state.sequence = max(t.state.sequence, n.ID)
+			if _, err := t.exec(addDead, n.ID, n.Name, n.ID, n.Published); err != nil {
+				return err
+			}
 		}
 		_, err := t.exec(`DELETE FROM settings WHERE name = $1`, moving)
 		return err
 	})
 }
+
+const addDead = `INSERT INTO nodes (id, name, owner, lease_until, since, published) VALUES ($1, $2, $3, 0, 0, $4)
+	ON CONFLICT (id) DO UPDATE SET published = excluded.published`
 
 // update is Update for who knows what a transaction is here.
 func (d *DB) update(ctx context.Context, f func(*tx) error) error {

@@ -76,7 +76,7 @@ func TestCrash(t *testing.T) {
 		}
 		d := open(t, dir)
 		err := d.View(t.Context(), func(r store.Reader) error {
-			records, err := r.Records(0, 1<<20)
+			records, err := r.Records(0, 0, 1<<20)
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"regexp"
@@ -65,8 +64,8 @@ var settings = [][2]string{
 type server struct {
 	config  *pgconn.Config
 	log     *slog.Logger
-	process int64 // one that no other has
 	version int64 // of the tables that this program knows
+	node    int64 // what this process is; 0: none
 
 	newer, away atomic.Bool // as was last noticed
 }
@@ -101,7 +100,7 @@ func newServer(text string, log *slog.Logger) (*server, error) {
 	}
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}}
 	config.DialFunc = dialer.DialContext
-	return &server{config: config, log: log, process: rand.Int64()}, nil
+	return &server{config: config, log: log}, nil
 }
 
 // String names the database.
@@ -191,7 +190,7 @@ type postgresConn struct {
 	wrote   bool  // in this transaction
 	failure error // the first of this transaction, after which the database refuses all others
 	retry   bool  // what again reports
-	number  int64 // of the last transaction of this process that wrote
+	number  int64 // of the last transaction of this node that wrote
 }
 
 // command is a statement that was sent, and what is done with its result.
@@ -238,6 +237,11 @@ func (c *postgresConn) ping() error {
 	})
 }
 
+// now implements driver.
+func (c *postgresConn) now() string {
+	return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+}
+
 // broken reports whether there is no connection.
 func (c *postgresConn) broken() bool { return c.c == nil || c.c.IsClosed() }
 
@@ -246,15 +250,15 @@ func (c *postgresConn) forget() {
 	c.batch, c.waiting, c.bytes = pgconn.Batch{}, c.waiting[:0], 0
 }
 
-// start sends the statements that begin a transaction, over a new connection if the one that was
+// start sends statements, such as those that begin a transaction, over a new connection if the one that was
 // there turns out to be broken.
-func (c *postgresConn) start(queue func() error) error {
+func (c *postgresConn) start(timeout time.Duration, queue func() error) error {
 	for {
 		fresh, err := c.open()
 		if err != nil {
 			return err
 		}
-		if err := c.c.Conn().SetDeadline(time.Now().Add(transactionTimeout)); err != nil && fresh {
+		if err := c.c.Conn().SetDeadline(time.Now().Add(timeout)); err != nil && fresh {
 			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
 		c.forget()
@@ -271,21 +275,29 @@ func (c *postgresConn) start(queue func() error) error {
 // The write lock is the row of the counter that numbers come from: who has it, knows it.
 const writeLock = `SELECT value FROM counters WHERE name = 'sequence' FOR UPDATE`
 
+// standing is where the journal ends, and whether a node is what it was.
+const standing = `SELECT (SELECT max(id) FROM journal), (SELECT count(*) FROM nodes WHERE id = $1 AND owner = $1)`
+
 // begin implements driver. Each statement sees what was committed when it began, so that what
 // comes after the lock sees all that its former holders have done.
 func (c *postgresConn) begin(s *state) error {
-	raise := func(n *int64) command {
-		return command{scan: func(_ int, r *row) error {
-			*n = max(*n, r.int())
-			return nil
-		}}
-	}
-	err := c.start(func() error {
+	alive := false
+	err := c.start(transactionTimeout, func() error {
 		return errors.Join(c.send("BEGIN ISOLATION LEVEL READ COMMITTED", nil, command{}),
-			c.send(writeLock, nil, raise(&s.sequence)),
-			c.send(lastRecord, nil, raise(&s.journal)))
+			c.send(writeLock, nil, command{scan: func(_ int, r *row) error {
+				s.sequence = max(s.sequence, r.int())
+				return nil
+			}}),
+			c.sendOne(standing, 0, bindAll([]any{c.node}), command{scan: func(_ int, r *row) error {
+				s.journal = max(s.journal, r.int())
+				alive = r.bool()
+				return nil
+			}}))
 	})
 	c.retry = false
+	if err == nil && !alive && c.node != 0 {
+		err = store.ErrFenced
+	}
 	if err != nil {
 		return errors.Join(err, c.rollback())
 	}
@@ -294,7 +306,7 @@ func (c *postgresConn) begin(s *state) error {
 
 // beginRead implements driver.
 func (c *postgresConn) beginRead() error {
-	return c.start(func() error { return c.send("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", nil, command{}) })
+	return c.start(transactionTimeout, func() error { return c.send("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", nil, command{}) })
 }
 
 const (
@@ -302,7 +314,7 @@ const (
 	lastCommit = `SELECT number FROM commits WHERE process = $1`
 )
 
-// commit implements driver. It also writes down which transaction of this process it was, for
+// commit implements driver. It also writes down which transaction of this node it was, for
 // the case that its answer gets lost.
 func (c *postgresConn) commit(before, after state) error {
 	if c.failure != nil { // that of a read, say, which was taken for an answer
@@ -316,9 +328,10 @@ func (c *postgresConn) commit(before, after state) error {
 			return err
 		}
 	}
-	c.number++
-	if err := c.later(saveCommit, 1, bindAll([]any{c.process, c.number})); err != nil {
-		return err
+	if c.number++; c.node != 0 {
+		if err := c.later(saveCommit, 1, bindAll([]any{c.node, c.number})); err != nil {
+			return err
+		}
 	}
 	if err := c.send("COMMIT", nil, command{}); err != nil {
 		return err
@@ -335,13 +348,16 @@ func (c *postgresConn) commit(before, after state) error {
 }
 
 // committed implements driver. Whoever has the write lock knows that the transaction has ended,
-// one way or the other.
+// one way or the other. What is not a node has written nothing down, and never knows.
 func (c *postgresConn) committed() (bool, error) {
+	if c.node == 0 {
+		return false, store.ErrUnknown
+	}
 	if err := c.begin(new(state)); err != nil {
 		return false, err
 	}
 	last := int64(0)
-	err := c.read(lastCommit, 1, bindAll([]any{c.process}), func(_ int, r *row) error {
+	err := c.read(lastCommit, 1, bindAll([]any{c.node}), func(_ int, r *row) error {
 		last = r.int()
 		return nil
 	})

@@ -42,7 +42,7 @@ func TestSnapshot(t *testing.T) {
 			return 0, err
 		}
 		err = d.View(ctx, func(r store.Reader) error {
-			records, err := r.Records(0, 1<<20)
+			records, err := r.Records(0, 0, 1<<20)
 			last = records[len(records)-1].ID
 			return err
 		})
@@ -86,7 +86,7 @@ func TestSnapshot(t *testing.T) {
 			break
 		}
 		err = c.View(ctx, func(r store.Reader) error {
-			records, err := r.Records(0, 1<<20)
+			records, err := r.Records(0, 0, 1<<20)
 			if n := len(records); n%2 != 0 || records[n-1].ID < before {
 				t.Errorf("%d records up to %d, answered up to %d", n, records[n-1].ID, before)
 			}

@@ -198,6 +198,9 @@ func (c *sqliteConn) again() bool { return false }
 // committed implements driver: commit can always tell.
 func (c *sqliteConn) committed() (bool, error) { return false, nil }
 
+// now implements driver.
+func (c *sqliteConn) now() string { return "CAST(unixepoch('subsec') * 1000 AS INTEGER)" }
+
 func (c *sqliteConn) ping() error {
 	_, err := first(c.driver, "PRAGMA user_version")
 	return err

@@ -160,7 +160,7 @@ var deadlines = []testCase{
 		f.update(func(tx store.Tx) error {
 			return tx.Append(iot.Record{At: t0, Kind: iot.ExecutionChanged, JobID: j.JobID, Execution: &e})
 		})
-		list := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 10) })
+		list := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 0, 10) })
 		f.equal(*list[0].Execution, e)
 	}},
 	{"and earlier attempts cannot contradict the status", func(f *fixture) {

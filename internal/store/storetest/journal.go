@@ -24,7 +24,7 @@ var journal = []testCase{
 			{At: t0 + 2, Kind: iot.EventsConfigured},
 		}
 		f.update(func(tx store.Tx) error { return tx.Append(records...) })
-		have := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 100) })
+		have := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 0, 100) })
 		for i := range records {
 			records[i].ID = have[min(i, len(have)-1)].ID
 		}
@@ -37,11 +37,11 @@ var journal = []testCase{
 				return tx.Append(iot.Record{Kind: iot.ThingCreated}, iot.Record{Kind: iot.ThingUpdated})
 			})
 		}
-		all := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 100) })
+		all := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 0, 100) })
 		f.equal(len(all), 6)
 		var paged []iot.Record
 		for after := int64(0); ; {
-			page := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(after, 4) })
+			page := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, after, 4) })
 			paged = append(paged, page...)
 			if len(page) < 4 {
 				break
@@ -64,7 +64,7 @@ var journal = []testCase{
 		f.equal(len(told[1]), 0)
 		f.equal(names(told[0], func(r iot.Record) iot.Kind { return r.Kind }), []iot.Kind{iot.ThingCreated, iot.ExecutionChanged, iot.ThingUpdated})
 		f.equal(told[0][1].Queue, pending) // not stored, but told
-		stored := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 10) })
+		stored := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 0, 10) })
 		id := func(r iot.Record) int64 { return r.ID }
 		ids := names(slices.Concat(told...), id)
 		f.equal(names(stored, id), ids)
@@ -93,16 +93,42 @@ var journal = []testCase{
 		f.update(appendOne)
 		f.reopen()
 		f.update(appendOne)
-		all := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 10) })
+		all := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 0, 10) })
 		f.equal(len(all), 3)
 		if all[0].ID >= all[1].ID || all[1].ID >= all[2].ID {
 			f.Fatalf("positions %d %d %d", all[0].ID, all[1].ID, all[2].ID)
 		}
 	}},
 	{"the published position is kept", func(f *fixture) {
-		f.equal(read(f, store.Reader.Published), int64(0))
-		f.update(func(tx store.Tx) error { return tx.SetPublished(41) })
-		f.reopen()
-		f.equal(read(f, store.Reader.Published), int64(41))
+		published := func() int64 {
+			return read(f, func(r store.Reader) (int64, error) { return r.Published(f.Node()) })
+		}
+		f.equal(published(), int64(0))
+		f.update(func(tx store.Tx) error { return tx.SetPublished(f.Node(), 41) })
+		f.equal(published(), int64(41))
+		f.refused(store.ErrNotFound, func(tx store.Tx) error { return tx.SetPublished(f.Node()+1, 41) })
+	}},
+	{"records name their node", func(f *fixture) {
+		count := func(node int64) int {
+			return len(read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(node, 0, 10) }))
+		}
+		f.update(func(tx store.Tx) error {
+			return tx.Append(iot.Record{Kind: iot.ThingCreated}, iot.Record{Kind: iot.ThingCreated})
+		})
+		f.equal(count(f.Node()), 2)
+		f.equal(count(f.Node()+1), 0)
+		f.equal(count(0), 2)
+		f.equal(read(f, store.Reader.LastRecord), int64(2))
+	}},
+	{"a node that lives is not taken over, not even by itself", func(f *fixture) {
+		f.must(f.Hold(f.Context()))
+		f.update(func(tx store.Tx) error {
+			mine, err := tx.TakeOver(f.Node())
+			f.equal(mine, false)
+			return err
+		})
+		nodes := read(f, store.Reader.Nodes)
+		own := nodes[len(nodes)-1]
+		f.equal(own, store.Node{ID: f.Node(), Name: own.Name, Owner: f.Node()})
 	}},
 }

@@ -42,7 +42,7 @@ var transactions = []testCase{
 			tags, err := r.Tags("arn")
 			f.must(err)
 			f.equal(len(tags), 0)
-			records, err := r.Records(0, 10)
+			records, err := r.Records(0, 0, 10)
 			f.equal(len(records), 0)
 			return err
 		})
@@ -217,7 +217,7 @@ var transactions = []testCase{
 			x, err := r.Execution(j.ID, thing.ID, 1)
 			f.must(err)
 			f.equal(x, e)
-			records, err := r.Records(0, 10)
+			records, err := r.Records(0, 0, 10)
 			f.equal(len(records), 1)
 			return err
 		})
