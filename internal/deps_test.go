@@ -51,7 +51,7 @@ var packages = map[string]struct {
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
 	"internal/objects":         {imports: "internal/auth internal/iot"},
 	"internal/registry":        {imports: "internal/auth/policy internal/iot internal/pki internal/store", tests: "internal/store/sqlstore"},
-	"internal/store":           {imports: "internal/iot"},
+	"internal/store":           {imports: "internal/iot", tests: "internal/store/sqlstore"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/envtest internal/store/storetest"},
 	"internal/store/storetest": {imports: "internal/iot internal/store"},
 	"internal/webhook":         {},

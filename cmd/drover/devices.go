@@ -19,6 +19,7 @@ type brokerHandler struct {
 	handler   *dataplane.Handler
 	publisher *dataplane.Publisher
 	guard     *guard
+	ended     *prometheus.CounterVec // connections, by reason
 }
 
 func (h *brokerHandler) Connected(c *broker.Client) {
@@ -27,6 +28,7 @@ func (h *brokerHandler) Connected(c *broker.Client) {
 }
 
 func (h *brokerHandler) Disconnected(c *broker.Client, reason broker.DisconnectReason) {
+	h.ended.WithLabelValues(string(reason)).Inc()
 	h.guard.disconnected(c)
 	h.publisher.Disconnected(connection(c), string(reason))
 }
@@ -101,30 +103,4 @@ func (b brokerSide) HasSubscribers(topic string) bool { return b.broker.HasSubsc
 
 func (b brokerSide) Publish(topic string, payload []byte, qos byte) {
 	b.broker.Publish(broker.Message{Topic: topic, Payload: payload, QoS: qos})
-}
-
-// registerBrokerMetrics exposes the broker's own counters.
-func registerBrokerMetrics(reg prometheus.Registerer, b *broker.Broker) {
-	gauge := func(name, help string, value func(broker.Stats) int) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value(b.Stats())) }))
-	}
-	counter := func(name, help string, value func(broker.Stats) uint64) {
-		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value(b.Stats())) }))
-	}
-	gauge("drover_mqtt_connections", "Devices that are connected.", func(s broker.Stats) int { return s.Connections })
-	gauge("drover_mqtt_sessions", "MQTT sessions, live and stored.", func(s broker.Stats) int { return s.Sessions })
-	gauge("drover_mqtt_subscriptions", "Subscriptions of all sessions.", func(s broker.Stats) int { return s.Subscriptions })
-	gauge("drover_mqtt_queued_messages", "QoS 1 messages held for clients with persistent sessions.", func(s broker.Stats) int { return s.Queued })
-	gauge("drover_mqtt_queued_bytes", "Topics and payloads of these messages; one for many clients counts once.", func(s broker.Stats) int { return s.QueuedBytes })
-	gauge("drover_mqtt_retained_messages", "Topics that have a retained message.", func(s broker.Stats) int { return s.Retained })
-	gauge("drover_mqtt_retained_bytes", "Topics and payloads of retained messages.", func(s broker.Stats) int { return s.RetainedBytes })
-	counter("drover_mqtt_accepted_total", "Connections that were accepted.", func(s broker.Stats) uint64 { return s.Accepted })
-	counter("drover_mqtt_refused_total", "CONNECTs, PUBLISHes and filters that were refused.", func(s broker.Stats) uint64 { return s.Refused })
-	counter("drover_mqtt_messages_in_total", "Messages received from clients.", func(s broker.Stats) uint64 { return s.MessagesIn })
-	counter("drover_mqtt_messages_out_total", "Messages queued to clients.", func(s broker.Stats) uint64 { return s.MessagesOut })
-	counter("drover_mqtt_dropped_total", "Messages lost because a queue was full, or greater than their client takes.", func(s broker.Stats) uint64 { return s.Dropped })
-	counter("drover_mqtt_expired_total", "Messages that waited for their client until they were worthless.", func(s broker.Stats) uint64 { return s.Expired })
-	counter("drover_mqtt_stored_total", "Messages written to the store for clients with persistent sessions.", func(s broker.Stats) uint64 { return s.Stored })
-	counter("drover_mqtt_store_failures_total", "Attempts to write sessions and messages that failed, and were repeated.", func(s broker.Stats) uint64 { return s.StoreFails })
-	counter("drover_mqtt_cut_off_total", "Connections ended because the client fell behind.", func(s broker.Stats) uint64 { return s.CutOff })
 }

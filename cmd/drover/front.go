@@ -33,6 +33,7 @@ type front struct {
 	keys               http.Handler
 	permit             func(ctx context.Context, action string, resources ...string) error
 	metrics            prometheus.Gatherer
+	counts             *frontMetrics
 	ping               func(context.Context) error
 	log                *slog.Logger
 	ready              atomic.Bool
@@ -94,7 +95,7 @@ func (f *front) guarded(w http.ResponseWriter, r *http.Request, v *auth.Verifier
 		f.refuse(w, r, err)
 		return
 	}
-	handler.ServeHTTP(w, r)
+	f.counts.own(action, handler).ServeHTTP(w, r)
 }
 
 // s3 serves the object store.
@@ -129,6 +130,7 @@ func (f *front) api(w http.ResponseWriter, r *http.Request) {
 	if isGuests(r) {
 		r, err := f.guard.guest(r)
 		if err != nil {
+			f.counts.refuse(planeAPI, "authorizer")
 			f.guard.turnAway(w, r, err)
 			return
 		}
@@ -164,6 +166,11 @@ func (f *front) authenticate(w http.ResponseWriter, r *http.Request, v *auth.Ver
 		id.Source, id.Secure = connection.Source, connection.Secure
 		return r.WithContext(auth.WithIdentity(r.Context(), id)), id, true
 	}
+	reason := "internal"
+	if refused, ok := errors.AsType[*auth.Error](err); ok {
+		reason = refused.Code
+	}
+	f.counts.refuse(planeAPI, reason)
 	f.refuse(w, r, err)
 	return nil, auth.Identity{}, false
 }
@@ -171,8 +178,7 @@ func (f *front) authenticate(w http.ResponseWriter, r *http.Request, v *auth.Ver
 // refuse answers a caller who is not known, or may not do what he asks for.
 func (f *front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	answer := &wire.Error{Code: "InternalFailureException", Status: http.StatusInternalServerError, Message: "The request could not be authenticated"}
-	var refused *auth.Error
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*auth.Error](err); ok {
 		answer = &wire.Error{Code: refused.Code, Status: refused.Status, Message: refused.Message}
 	}
 	f.log.DebugContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)

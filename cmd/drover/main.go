@@ -2,11 +2,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -97,8 +99,11 @@ func (versionCmd) Run(s *streams) error {
 	return err
 }
 
-// version is that of the module, or the commit it was built from.
-func version() string {
+// version says what program this is, and which Go built it.
+func version() string { return release() + " " + runtime.Version() }
+
+// release is the version of the module, or the commit it was built from.
+func release() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
@@ -109,8 +114,5 @@ func version() string {
 			v = "devel " + s.Value
 		}
 	}
-	if v == "" {
-		v = "(devel)"
-	}
-	return v + " " + info.GoVersion
+	return cmp.Or(v, "(devel)")
 }

@@ -14,9 +14,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"drover/internal/access"
 	"drover/internal/audit"
 	"drover/internal/auth"
@@ -236,8 +233,10 @@ func (s *server) openObjects(folder string) (err error) {
 // assemble ties the parts together: transport never sees storage.
 func (s *server) assemble(ctx context.Context) (things *registry.Registry, err error) {
 	realm, limits := s.cfg.realm(), s.cfg.limits()
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := newMetrics()
+	counts := newFrontMetrics(metrics)
+	registerStoreStats(metrics, s.store)
+	kept := store.Observe(s.store, metrics)
 
 	files, err := s.newFiles(ctx)
 	if err != nil {
@@ -248,7 +247,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	var publisher *dataplane.Publisher
 	var devices *dataplane.Handler
 	s.engine, err = engine.New(engine.Config{
-		Store: s.store, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
+		Store: kept, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
 		Objects: files.objects,
 		Publish: func(records []iot.Record) { publisher.Publish(records) },
@@ -265,10 +264,10 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	// Who holds certificates, and what they may do, is asked of the store, and forgotten when the
 	// registry tells what has changed.
 	owners := new(keyOwners)
-	s.access = access.New(access.Config{Store: s.store, Realm: realm, Keys: owners, Logger: s.log, Now: s.clock.now})
+	s.access = access.New(access.Config{Store: kept, Realm: realm, Keys: owners, Logger: s.log, Now: s.clock.now})
 	known := &identities{Decider: s.access}
 	things = registry.New(registry.Config{
-		Store: s.store, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Identities: known, Logger: s.log, Now: s.clock.now,
+		Store: kept, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Identities: known, Logger: s.log, Now: s.clock.now,
 	})
 	if err := s.openKeys(ctx, things); err != nil {
 		return nil, err
@@ -289,17 +288,17 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	})
 	s.plane = devices
 	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, failures: s.failures, now: s.clock.now, afterFunc: s.clock.afterFunc, log: s.log}
-	handler := &brokerHandler{handler: devices, guard: guard}
-	kept := s.cfg.Sessions
+	handler := &brokerHandler{handler: devices, guard: guard, ended: newDisconnects(metrics)}
+	sessions := s.cfg.Sessions
 	s.broker, err = broker.New(broker.Config{
-		Handler: handler, Authenticator: guard, Authorizer: guard, Logger: s.log, Store: brokerStore{s.store}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
+		Handler: handler, Authenticator: doorkeeper{guard, counts}, Authorizer: guard, Logger: s.log, Store: brokerStore{kept}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
 		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
 		TotalPublishRate: limits.TotalPublishRate, DeliverRate: limits.DeliverRate, TotalDeliverRate: limits.TotalDeliverRate,
 		ReplayRate:    limits.Replay,
-		SessionExpiry: kept.SessionExpiry, MaxSessions: kept.Sessions, MaxShared: kept.SharedMembers,
-		QueueMessages: kept.QueueMessages, QueueBytes: kept.QueueBytes, QueueAge: kept.QueueAge,
-		MaxQueued: kept.QueuedMessages, MaxQueuedBytes: kept.QueuedBytes,
-		MaxRetained: kept.RetainedMessages, MaxRetainedBytes: kept.RetainedBytes,
+		SessionExpiry: sessions.SessionExpiry, MaxSessions: sessions.Sessions, MaxShared: sessions.SharedMembers,
+		QueueMessages: sessions.QueueMessages, QueueBytes: sessions.QueueBytes, QueueAge: sessions.QueueAge,
+		MaxQueued: sessions.QueuedMessages, MaxQueuedBytes: sessions.QueuedBytes,
+		MaxRetained: sessions.RetainedMessages, MaxRetainedBytes: sessions.RetainedBytes,
 	})
 	if err != nil {
 		return nil, err
@@ -309,14 +308,14 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	})
 	handler.publisher, guard.publisher = publisher, publisher
 	known.broker = s.broker
-	registerBrokerMetrics(metrics, s.broker)
+	metrics.MustRegister(newBrokerMetrics(s.broker))
 
 	api := controlplane.New(controlplane.Config{
 		Jobs: s.engine, Registry: things, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
-		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests,
+		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests, Observe: counts.observe,
 	})
 	messages := iotdata.New(iotdata.Config{
-		Broker: s.broker, Logger: s.log, Now: s.clock.now,
+		Broker: s.broker, Logger: s.log, Now: s.clock.now, Observe: counts.observe,
 		Permit: func(ctx context.Context, action, kind, name string) error {
 			resource := "*"
 			if kind != "" {
@@ -330,7 +329,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
-		metrics: metrics, ping: s.store.Ping, log: s.log,
+		metrics: metrics, counts: counts, ping: s.store.Ping, log: s.log,
 	}
 	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}, Failures: s.failures}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
@@ -348,20 +347,21 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	}
 	s.front.clients = &clientService{presence: publisher.Presence, problems: problems}
 	s.front.audit = &auditService{entries: s.audit, log: s.log}
-	s.http = s.httpServer(&auditor{
+	s.http = s.httpServer(counts, &auditor{
 		next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics),
 	})
 	if s.tls != nil {
 		s.tls.holders, s.tls.live, s.tls.metrics, s.tls.failures = holders, live, gate.NewMetrics(metrics), s.failures
-		s.device = s.httpServer(&deviceFront{devices: devices, messages: messages, mqtt: s.front.mqtt, holders: holders, now: s.clock.now})
+		s.device = s.httpServer(counts, &deviceFront{counts: counts, devices: devices, messages: messages, mqtt: s.front.mqtt, holders: holders, now: s.clock.now})
 	}
 	return things, nil
 }
 
-func (s *server) httpServer(handler http.Handler) *http.Server {
+func (s *server) httpServer(counts *frontMetrics, handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           withSource(handler),
 		ConnContext:       withConnection,
+		ConnState:         counts.connState,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,

@@ -115,6 +115,7 @@ func (t *tlsSide) close() {
 // deviceFront serves devices that show a certificate.
 type deviceFront struct {
 	devices, messages, mqtt http.Handler
+	counts                  *frontMetrics
 	holders                 *auth.Devices
 	now                     func() time.Time
 }
@@ -127,6 +128,7 @@ func (f *deviceFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = h.Admissible(iot.At(f.now()))
 	}
 	if err != nil {
+		f.counts.refuse(planeDevice, "certificate")
 		wire.WriteError(w, &wire.Error{Code: "ForbiddenException", Status: http.StatusForbidden, Message: auth.ErrRefused.Error()})
 		return
 	}

@@ -43,8 +43,8 @@ type Config struct {
 	// 0 = any number (spec §15.2).
 	Throttle int
 	// Observe is called once for each request that has been answered, with the operation's
-	// name ("Unknown" if there is none). It may be nil.
-	Observe func(operation string, status int, took time.Duration)
+	// name ("Unknown" if there is none) and the error, if any. It may be nil.
+	Observe func(operation string, e *wire.Error, took time.Duration)
 }
 
 // Server answers the requests of the control plane. It expects the caller's identity in the

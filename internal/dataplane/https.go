@@ -109,18 +109,18 @@ func (h *Handler) newHTTPS() *wire.Service {
 	s := wire.NewJobsData(wire.Config{
 		Logger:   h.log,
 		MapError: func(err error) *wire.Error { return exception(h.https, err) },
-		Observe: func(operation string, status int, _ time.Duration) {
+		Observe: func(operation string, e *wire.Error, _ time.Duration) {
 			result := resultAccepted
-			if status != http.StatusOK {
-				result = strconv.Itoa(status)
+			if e != nil {
+				result = strconv.Itoa(e.Status)
 			}
 			h.metrics.requests.WithLabelValues("https", operation, result).Inc()
 		},
 	})
-	wire.Handle(s, opNames[iot.OpGetPending], h.getPending)
-	wire.Handle(s, opNames[iot.OpStartNext], h.startNext)
-	wire.Handle(s, opNames[iot.OpDescribe], h.describe)
-	wire.Handle(s, opNames[iot.OpUpdate], h.update)
+	wire.Handle(s, iot.OpGetPending.String(), h.getPending)
+	wire.Handle(s, iot.OpStartNext.String(), h.startNext)
+	wire.Handle(s, iot.OpDescribe.String(), h.describe)
+	wire.Handle(s, iot.OpUpdate.String(), h.update)
 	return s
 }
 
@@ -194,7 +194,7 @@ func (h *Handler) do(ctx context.Context, r *iot.Request) (*iot.Answer, string, 
 		r.Actor = id.Principal.Actor()
 	}
 	if h.permit != nil {
-		if err := h.permit(ctx, opNames[r.Op], r.Thing); err != nil {
+		if err := h.permit(ctx, r.Op.String(), r.Thing); err != nil {
 			return nil, "", err
 		}
 	}

@@ -21,14 +21,6 @@ func newRequestMetrics(reg prometheus.Registerer) requestMetrics {
 	return m
 }
 
-var opNames = map[iot.Op]string{
-	0:                "Unknown",
-	iot.OpGetPending: "GetPendingJobExecutions",
-	iot.OpStartNext:  "StartNextPendingJobExecution",
-	iot.OpDescribe:   "DescribeJobExecution",
-	iot.OpUpdate:     "UpdateJobExecution",
-}
-
 const resultAccepted = "accepted"
 
 func (m requestMetrics) countMQTT(op iot.Op, err error) {
@@ -37,7 +29,7 @@ func (m requestMetrics) countMQTT(op iot.Op, err error) {
 		_, r := refusal(err)
 		result = r.mqtt
 	}
-	m.requests.WithLabelValues("mqtt", opNames[op], result).Inc()
+	m.requests.WithLabelValues("mqtt", op.String(), result).Inc()
 }
 
 // publishMetrics counts what is published, by kind: notify, notify-next, event.

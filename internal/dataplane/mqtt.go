@@ -135,6 +135,6 @@ func (q *question) reply(a *iot.Answer, err error) {
 // logged by whoever made it.
 func (h *Handler) logFailure(r *iot.Request, err error) {
 	if e, _ := refusal(err); e == errInternal {
-		h.log.Error("device request failed", "op", opNames[r.Op], "thing", r.Thing, "job", r.JobID, "err", err)
+		h.log.Error("device request failed", "op", r.Op.String(), "thing", r.Thing, "job", r.JobID, "err", err)
 	}
 }

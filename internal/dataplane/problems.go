@@ -96,6 +96,9 @@ func NewProblems(cfg ProblemsConfig) *Problems {
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(p.counter)
 	}
+	for kind := range hints {
+		p.counter.WithLabelValues(string(kind))
+	}
 	for i := range p.shards {
 		p.shards[i].clients = make(map[string]*list.Element)
 	}

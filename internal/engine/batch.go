@@ -16,9 +16,10 @@ import (
 // ask is a device's request on its way.
 type ask struct {
 	*iot.Request
-	reply  func(*iot.Answer, error)
-	answer *iot.Answer
-	err    error
+	arrived time.Time
+	reply   func(*iot.Answer, error)
+	answer  *iot.Answer
+	err     error
 }
 
 // inbox is where requests wait for the next batch.
@@ -84,6 +85,13 @@ func (b *inbox) take() []*ask {
 	return batch
 }
 
+// depth returns how many requests wait.
+func (b *inbox) depth() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
+}
+
 func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -117,7 +125,7 @@ func (e *Engine) Flush() { e.inbox.ring() }
 
 func (e *Engine) submit(r *iot.Request, reply func(*iot.Answer, error), more bool) {
 	err := r.Check()
-	if err == nil && !e.inbox.put(&ask{Request: r, reply: reply}, more) {
+	if err == nil && !e.inbox.put(&ask{Request: r, arrived: time.Now(), reply: reply}, more) {
 		err = errStopping
 	}
 	if err != nil {
@@ -185,9 +193,10 @@ func (e *Engine) batchOnce(ctx context.Context, batch []*ask) {
 			a.answer, a.err = nil, failed
 			a.reply(nil, failed)
 		}
+		e.metrics.answered(batch)
 		e.told()
 	}
-	e.metrics.batch(len(batch), time.Since(began))
+	e.metrics.batch(len(batch), time.Since(began), err)
 }
 
 // carryOut applies the rules to the requests in order of arrival.

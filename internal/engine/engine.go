@@ -71,6 +71,7 @@ type Engine struct {
 	limits    Limits
 	wake      chan struct{} // a hint that a job is due; the table is the truth
 	timers    chan struct{} // a hint that an execution times out at another time than before
+	totalsAt  time.Time     // when jobs are counted next
 	inbox     *inbox
 	publisher *publisher
 	documents documents
@@ -122,6 +123,7 @@ func New(cfg Config) (*Engine, error) {
 		e.documents.life = e.poll
 	}
 	e.publisher = newPublisher(e, cfg.Publish)
+	e.metrics.watch(cfg.Metrics, e)
 	e.store.OnCommit(e.publisher.committed)
 	return e, nil
 }
@@ -148,11 +150,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	})
 	work.Go(func() error { return e.runNodes(ctx) })
 	work.Go(func() error { return e.runBatches(ctx) })
-	for _, l := range []loop{
+	loops := []loop{
 		{name: "jobs", once: e.jobsOnce, next: store.Reader.NextDue, wake: e.wake, rest: e.poll},
 		{name: "timeouts", once: e.timeoutsOnce, next: store.Reader.NextDueExecution, wake: e.timers, rest: e.poll},
 		{name: "retention", once: e.retentionOnce, rest: max(e.poll, retentionPeriod)},
-	} {
+	}
+	if e.metrics.shown {
+		loops = append(loops, loop{name: "totals", once: e.totalsOnce, rest: totalsPeriod})
+	}
+	for _, l := range loops {
 		work.Go(func() error { return l.run(ctx, e) })
 	}
 	published := make(chan error, 1)

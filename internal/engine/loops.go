@@ -40,12 +40,16 @@ func (l loop) run(ctx context.Context, e *Engine) error {
 			return nil
 		case errors.Is(err, errElsewhere):
 		case err != nil:
+			e.metrics.failures.WithLabelValues(l.name).Inc()
 			e.log.ErrorContext(ctx, "loop failed, trying again", "loop", l.name, "err", err)
 			pause = min(pause, time.Second)
 		case more:
 			pause = 0
 		case l.next != nil:
 			pause = l.untilDue(ctx, e)
+		}
+		if err == nil {
+			e.metrics.succeeded.WithLabelValues(l.name).SetToCurrentTime()
 		}
 		timer.Reset(pause)
 	}
@@ -81,6 +85,11 @@ func (e *Engine) jobsOnce(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for due jobs: %w", err)
 	}
+	var since iot.Time
+	if len(due) > 0 {
+		since = due[0].DueAt
+	}
+	e.metrics.late("jobs", e.now(), since)
 	var failed error
 	elsewhere := 0
 	for _, j := range due {

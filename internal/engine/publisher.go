@@ -19,8 +19,9 @@ type publisher struct {
 	mu      sync.Mutex
 	changed sync.Cond // signals items and room
 	items   []item
-	batch   []*ask // committed just now: its records follow
-	backlog int    // records in items
+	batch   []*ask    // committed just now: its records follow
+	backlog int       // records in items
+	handing time.Time // commit of what is handed on now; zero: nothing is
 	closed  bool
 
 	// Of the records of this node in the journal; only run and recover use them.
@@ -33,6 +34,7 @@ type publisher struct {
 type item struct {
 	answers []*ask
 	records []iot.Record
+	at      time.Time // of the commit
 	// The records are those of a dead node.
 	foreign   bool
 	published chan<- struct{} // closed when they have been published; may be nil
@@ -73,6 +75,7 @@ func (p *publisher) put(it item) {
 }
 
 func (p *publisher) putLocked(it item) {
+	it.at = time.Now()
 	p.items = append(p.items, it)
 	p.backlog += len(it.records)
 	p.changed.Broadcast()
@@ -130,6 +133,9 @@ func (p *publisher) run(ctx context.Context) error {
 		}
 		items, closed := p.items, p.closed
 		p.items = nil
+		if len(items) > 0 {
+			p.handing = items[0].at
+		}
 		p.mu.Unlock()
 		if len(items) == 0 && closed {
 			switch {
@@ -170,11 +176,30 @@ func (p *publisher) deliver(items []item, publish bool) {
 		for _, a := range it.answers {
 			a.reply(a.answer, a.err)
 		}
+		p.e.metrics.answered(it.answers)
 		p.handOn(it, publish)
 		if len(it.answers) > 0 {
 			p.e.told()
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handing = time.Time{}
+}
+
+// behind returns how many records are committed and not handed on, and for how long the oldest
+// commit has waited for that.
+func (p *publisher) behind() (records int, age time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	oldest := p.handing
+	if oldest.IsZero() && len(p.items) > 0 {
+		oldest = p.items[0].at
+	}
+	if !oldest.IsZero() {
+		age = time.Since(oldest)
+	}
+	return p.backlog, age
 }
 
 // drain hands on what is there, for an engine that does not run.
@@ -203,6 +228,7 @@ func (p *publisher) handOn(it item, publish bool) {
 		p.publish(records)
 		if !it.foreign {
 			p.position = records[len(records)-1].ID
+			p.e.metrics.position.Set(float64(p.position))
 		}
 	}
 	p.mu.Lock()
@@ -248,6 +274,7 @@ func (p *publisher) saveUpTo(position int64) error {
 		return fmt.Errorf("save the journal's position: %w", err)
 	}
 	p.saved = position
+	p.e.metrics.saved.Set(float64(position))
 	return nil
 }
 

@@ -18,9 +18,14 @@ func (e *Engine) timeoutsOnce(ctx context.Context) (bool, error) {
 		due, err = tx.DueExecutions(e.now(), 1)
 		return err
 	})
-	if err != nil || len(due) == 0 {
+	if err != nil {
 		return false, err
 	}
+	if len(due) == 0 {
+		e.metrics.late("timeouts", 0, 0)
+		return false, nil
+	}
+	e.metrics.late("timeouts", e.now(), due[0].DueAt())
 	err = e.update(ctx, serviceActor, func(w *work) error {
 		if due, err = w.tx.DueExecutions(w.now, e.chunk); err != nil {
 			return err

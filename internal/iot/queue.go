@@ -16,6 +16,19 @@ const (
 	OpUpdate
 )
 
+var opText = [...]string{"Unknown", "GetPendingJobExecutions", "StartNextPendingJobExecution", "DescribeJobExecution", "UpdateJobExecution"}
+
+// Ops lists the operations.
+func Ops() []Op { return []Op{OpGetPending, OpStartNext, OpDescribe, OpUpdate} }
+
+// String returns AWS's name of the operation.
+func (o Op) String() string {
+	if int(o) < len(opText) {
+		return opText[o]
+	}
+	return opText[0]
+}
+
 // Request is a device's request about its own queue, whichever way it came.
 type Request struct {
 	Op        Op

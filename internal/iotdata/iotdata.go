@@ -29,6 +29,9 @@ type Config struct {
 	Permit func(ctx context.Context, action, kind, name string) error
 	Logger *slog.Logger     // default slog.Default()
 	Now    func() time.Time // default time.Now
+	// Observe is called once for each request that has been answered, with the operation's name
+	// and the error, if any. It may be nil.
+	Observe func(operation string, e *wire.Error, took time.Duration)
 }
 
 // Server serves the operations of the signing name iotdata, but for shadows and
@@ -49,7 +52,7 @@ func New(cfg Config) *Server {
 		cfg.Permit = func(context.Context, string, string, string) error { return nil }
 	}
 	s := &Server{broker: cfg.Broker, permit: cfg.Permit, now: cfg.Now}
-	s.wire = wire.NewIoTData(wire.Config{Logger: cfg.Logger, MaxBody: maxPayload, MapError: s.exception})
+	s.wire = wire.NewIoTData(wire.Config{Logger: cfg.Logger, MaxBody: maxPayload, MapError: s.exception, Observe: cfg.Observe})
 	wire.Handle(s.wire, "Publish", s.publish)
 	wire.Handle(s.wire, "GetRetainedMessage", s.getRetained)
 	wire.Handle(s.wire, "ListRetainedMessages", s.listRetained)

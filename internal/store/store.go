@@ -229,6 +229,8 @@ type JobReader interface {
 	// ContinuousJobs returns the continuous jobs IN_PROGRESS that have one of the groups
 	// as a target, by ID.
 	ContinuousJobs(groups []int64) ([]*iot.Job, error)
+	// JobTotals lists the statuses and counts of the jobs after an ID, by ID.
+	JobTotals(after int64, limit int) ([]JobTotal, error)
 	// SnapshotRollouts returns the snapshot jobs in PhaseRollout that have one of the
 	// groups as a target, by ID.
 	SnapshotRollouts(groups []int64) ([]*iot.Job, error)
@@ -239,6 +241,13 @@ type CountDelta struct {
 	Job      int64
 	Delta    iot.Counts // of Job.Counts
 	Executed iot.Counts // of Job.Executed, which is kept of statuses that are Executed only
+}
+
+// JobTotal is how far a job is.
+type JobTotal struct {
+	ID     int64
+	Status iot.JobStatus
+	Counts iot.Counts
 }
 
 // JobCounts is the counts of a job.

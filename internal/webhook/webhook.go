@@ -92,6 +92,9 @@ func New(cfg Config) (*Caller, error) {
 			Buckets: []float64{.01, .03, .1, .3, 1, 3, 5},
 		}),
 	}
+	for _, result := range []string{"ok", "failed", "busy"} {
+		c.calls.WithLabelValues(result)
+	}
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(c.calls, c.seconds)
 	}

@@ -31,8 +31,8 @@ type Config struct {
 	MaxBody int64        // largest body in bytes, default 1 MiB
 
 	// Observe is called once for each request that has been answered, with the operation's name ("Unknown" if no
-	// operation fits). It may be nil.
-	Observe func(operation string, status int, d time.Duration)
+	// operation fits) and the error that it was answered with, nil for none. It may be nil.
+	Observe func(operation string, e *Error, d time.Duration)
 }
 
 // Service is one AWS service: its operations, its errors and their handlers. Declare all handlers with [Handle] before it
@@ -167,15 +167,13 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e == nil {
 		body, e = s.answer(ctx, op, &request{w: w, r: r, labels: labels, maxBody: s.cfg.MaxBody})
 	}
-	status := http.StatusOK
 	if e != nil {
-		status = e.Status
 		WriteError(w, e)
 	} else {
-		writeJSON(w, status, body)
+		writeJSON(w, http.StatusOK, body)
 	}
 	if s.cfg.Observe != nil {
-		s.cfg.Observe(name, status, time.Since(start))
+		s.cfg.Observe(name, e, time.Since(start))
 	}
 }
 

@@ -408,8 +408,14 @@ func TestPanicBecomesInternalFailure(t *testing.T) {
 	var log bytes.Buffer
 	var observed []string
 	s := wire.NewIoT(wire.Config{
-		Logger:  slog.New(slog.NewTextHandler(&log, nil)),
-		Observe: func(op string, status int, _ time.Duration) { observed = append(observed, fmt.Sprint(op, " ", status)) },
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Observe: func(op string, e *wire.Error, _ time.Duration) {
+			status := http.StatusOK
+			if e != nil {
+				status = e.Status
+			}
+			observed = append(observed, fmt.Sprint(op, " ", status))
+		},
 	})
 	wire.Handle(s, "ListJobs", func(context.Context, *struct{}) (*wire.Empty, error) { panic("boom") })
 	wire.Handle(s, "ListThings", func(context.Context, *struct{}) (*func(), error) { return new(func() {}), nil })

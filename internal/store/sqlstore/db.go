@@ -50,6 +50,7 @@ var ErrClosed = errors.New("sqlstore: the database is closed")
 type DB struct {
 	log   *slog.Logger
 	lock  io.Closer // of a file; nil on PostgreSQL
+	path  string    // of it
 	self  self
 	lease *lease // nil on SQLite
 
@@ -112,7 +113,7 @@ func (d *DB) openFile(cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	d.lock = lock
+	d.lock, d.path = lock, cfg.Path
 	if err := createFile(cfg.Path); err != nil {
 		return err
 	}

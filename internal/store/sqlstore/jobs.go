@@ -38,6 +38,9 @@ const (
 	snapshotRollouts = selectJobs + `JOIN job_targets g ON g.job = j.id
 		WHERE g.group_id = $1 AND g.group_id <> 0 AND j.phase = 'rollout' AND j.selection = 'SNAPSHOT'`
 
+	jobTotals = `SELECT j.id, j.status, c.queued, c.in_progress, c.succeeded, c.failed, c.timed_out, c.rejected, c.removed, c.canceled
+		FROM jobs j JOIN job_counts c ON c.job = j.id WHERE j.id > $1 ORDER BY j.id LIMIT $2`
+
 	targetsOfJob = `SELECT arn, thing_id, group_id FROM job_targets WHERE job = $1 ORDER BY position`
 	insertTarget = `INSERT INTO job_targets (job, position, arn, thing_id, group_id) VALUES ($1, $2, $3, $4, $5)`
 
@@ -56,14 +59,21 @@ const (
 		executed_succeeded, executed_failed, executed_timed_out, executed_rejected FROM job_counts WHERE job = $1`
 )
 
+// unrank is the inverse of rank, for the job with the id.
+func unrank(job, status int64) (iot.JobStatus, error) {
+	statuses := iot.JobStatuses()
+	if status < 1 || status > int64(len(statuses)) {
+		return "", fmt.Errorf("sqlstore: job %d has the unknown status %d", job, status)
+	}
+	return statuses[status-1], nil
+}
+
 func scanJob(r *row) (*iot.Job, error) {
 	j := &iot.Job{ID: r.int(), JobID: iot.JobID(r.text())}
-	statuses := iot.JobStatuses()
-	status := r.int()
-	if status < 1 || status > int64(len(statuses)) {
-		return nil, fmt.Errorf("sqlstore: job %s has the unknown status %d", j.JobID, status)
+	var err error
+	if j.Status, err = unrank(j.ID, r.int()); err != nil {
+		return nil, err
 	}
-	j.Status = statuses[status-1]
 	j.Selection, j.Namespace = iot.Selection(r.text()), r.text()
 	j.Description, j.Comment, j.ReasonCode, j.ForceCanceled = r.text(), r.text(), r.text(), r.bool()
 	for _, into := range []any{&j.Config, &j.Schedule, &j.PackageVersions} {
@@ -256,6 +266,20 @@ func (r reader) CountActive() (int, error) {
 // EndedJobs implements store.JobReader.
 func (r reader) EndedJobs(before iot.Time, limit int) ([]*iot.Job, error) {
 	return r.jobs(endedJobs, 1, bindAll([]any{before, limit}))
+}
+
+// JobTotals implements store.JobReader.
+func (r reader) JobTotals(after int64, limit int) (totals []store.JobTotal, err error) {
+	err = r.c.list(jobTotals, func(row *row) (err error) {
+		t := store.JobTotal{ID: row.int()}
+		if t.Status, err = unrank(t.ID, row.int()); err != nil {
+			return err
+		}
+		t.Counts = scanCounts(row)
+		totals = append(totals, t)
+		return nil
+	}, after, limit)
+	return totals, err
 }
 
 // ContinuousJobs implements store.JobReader.

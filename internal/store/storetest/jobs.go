@@ -135,6 +135,30 @@ var jobs = []testCase{
 			}
 		}
 	}},
+	{"are summed up by id", func(f *fixture) {
+		var want []store.JobTotal
+		for i, status := range iot.JobStatuses() {
+			j := newJob(string(status))
+			if j.Status = status; status == iot.JobCompleted {
+				j.CompletedAt = t0
+			} else if status == iot.JobDeletionInProgress {
+				j.Phase, j.DueAt = iot.PhaseDelete, t0
+			}
+			counts := iot.Counts{iot.Queued: int64(i), iot.Canceled: 7}
+			f.update(func(tx store.Tx) error {
+				f.must(tx.InsertJob(j))
+				_, err := tx.AddCounts([]store.CountDelta{{Job: j.ID, Delta: counts}})
+				return err
+			})
+			want = append(want, store.JobTotal{ID: j.ID, Status: status, Counts: counts})
+		}
+		page := func(after int64, limit int) []store.JobTotal {
+			return read(f, func(r store.Reader) ([]store.JobTotal, error) { return r.JobTotals(after, limit) })
+		}
+		f.equal(page(0, 3), want[:3])
+		f.equal(page(want[2].ID, 3), want[3:])
+		f.equal(len(page(want[4].ID, 3)), 0)
+	}},
 	{"count what has been executed apart from the rest", func(f *fixture) {
 		j := f.job("j")
 		f.update(func(tx store.Tx) error {
