@@ -22,7 +22,7 @@ import (
 // own, beside a client that is another. With mosquitto installed the same client measures
 // its echoes, so that figures can be compared as ratios from one run.
 type benchCmd struct {
-	Only        []string      `help:"Parts to measure: exchange, rollout, lists, start, memory, api. Default: all." enum:"exchange,rollout,lists,start,memory,api" placeholder:"PART"`
+	Only        []string      `help:"Parts to measure: exchange, rollout, notify, lists, start, memory, api. Default: all." enum:"exchange,rollout,notify,lists,start,memory,api" placeholder:"PART"`
 	Connections []int         `help:"How many devices are connected, all of them at work." default:"200,2000,15000" placeholder:"N"`
 	For         time.Duration `help:"How long each exchange is counted." default:"5s"`
 	QoS         []int         `name:"qos" help:"Qualities of service to measure." default:"0,1" placeholder:"N"`
@@ -65,7 +65,7 @@ func (c *benchCmd) Run(ctx context.Context, s *streams) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"exchange", b.exchange}, {"rollout", b.rollout}, {"lists", b.lists}, {"start", b.start}, {"memory", b.memory}, {"api", b.api}} {
+	}{{"exchange", b.exchange}, {"rollout", b.rollout}, {"notify", b.notify}, {"lists", b.lists}, {"start", b.start}, {"memory", b.memory}, {"api", b.api}} {
 		if len(c.Only) > 0 && !slices.Contains(c.Only, part.name) {
 			continue
 		}
@@ -156,6 +156,14 @@ func (b *bench) exchangeOf(transport string, n int, version string, qos int) err
 	b.add("exchange", what+"p99", ours.Latency.P99, "ms")
 	b.add("exchange", what+"processor time of the server", cpu/ours.Rate/ours.Seconds*1e6, "us each")
 	b.add("exchange", what+"processor time of the client", ours.CPU/float64(ours.Answers)*1e6, "us each")
+	// Half of that rate is a pause of each device, twice as long as it needs for a request.
+	pause := time.Duration(2 * float64(n) / ours.Rate * float64(time.Second))
+	half, _, err := srv.requests(n, n, append(args, "--interval", pause.String())...)
+	if err != nil {
+		return fmt.Errorf("%shalf of it: %w", what, err)
+	}
+	b.add("exchange", what+"p50 at half of it", half.Latency.P50, "ms")
+	b.add("exchange", what+"p99 at half of it", half.Latency.P99, "ms")
 	other, err := b.mosquitto(srv.data, transport == "tls")
 	if err != nil || other == nil {
 		return err
@@ -202,6 +210,29 @@ func (b *bench) rollout() error {
 		}
 	}
 	return nil
+}
+
+// notify: how long it takes until connected devices have been told of a new job.
+func (b *bench) notify() error {
+	n := slices.Max(b.Connections)
+	return b.withThings(n, func(srv *benchServer) error {
+		args := []string{"--mqtt-url", srv.at.MQTT, "--notices", "--measure", "60s", "--things", fmt.Sprint(n), "--data", srv.data, "--no-register", "--wait"}
+		var began time.Time
+		r, cpu, err := b.load(srv.process, args, func() error {
+			began = time.Now()
+			return srv.api.job(b.ctx, benchAll, 0)
+		})
+		took := time.Since(began)
+		if err == nil && r.Noticed < int64(n) {
+			err = fmt.Errorf("%d of %d devices were told of the job", r.Noticed, n)
+		}
+		if err != nil {
+			return err
+		}
+		b.add("notify", fmt.Sprintf("%d connected devices told of a new job", n), took.Seconds(), "s")
+		b.add("notify", fmt.Sprintf("%d connected devices told of a new job: processor time of the server", n), cpu/float64(n)*1e6, "us each")
+		return nil
+	})
 }
 
 // lists: what reading costs with many executions stored.
@@ -270,9 +301,12 @@ func (b *bench) start() error {
 // memory: what the server grows by for a device that is connected and quiet.
 func (b *bench) memory() error {
 	n := slices.Max(b.Connections)
-	for _, transport := range b.Transports {
+	for _, kind := range []struct{ name, transport, flag string }{{"plain", "plain", ""}, {"plain, persistent sessions", "plain", "--persistent"}, {"tls", "tls", ""}} {
+		if !slices.Contains(b.Transports, kind.transport) {
+			continue
+		}
 		n := n
-		if transport == "tls" {
+		if kind.transport == "tls" {
 			n = min(n, 5000) // a handshake costs a millisecond on each side
 		}
 		srv, err := b.serve()
@@ -280,9 +314,12 @@ func (b *bench) memory() error {
 			return err
 		}
 		defer func() { srv.kill() }() // whichever process it is by then
-		args, err := srv.dial(transport, "--measure", "1s", "--active", "1", "--echo", "--wait", "--data", srv.data)
+		args, err := srv.dial(kind.transport, "--measure", "1s", "--active", "1", "--echo", "--wait", "--data", srv.data)
 		if err != nil {
 			return err
+		}
+		if kind.flag != "" {
+			args = append(args, kind.flag)
 		}
 		// What the first ones cost is no cost of a connection.
 		if _, _, err := b.load(srv.process, append(args, "--things", "100", "--prefix", "first"), nil); err != nil {
@@ -296,8 +333,8 @@ func (b *bench) memory() error {
 		_, _, err = b.load(srv.process, append(args, "--things", fmt.Sprint(n)), func() error {
 			took := time.Since(began)
 			after, err := srv.resident()
-			b.add("memory", fmt.Sprintf("%d connections with 5 subscriptions, %s", n, transport), float64(after-before)/float64(n), "B each")
-			b.add("memory", fmt.Sprintf("%d connections with 5 subscriptions, %s, until all are there", n, transport), took.Seconds(), "s")
+			b.add("memory", fmt.Sprintf("%d connections with 5 subscriptions, %s", n, kind.name), float64(after-before)/float64(n), "B each")
+			b.add("memory", fmt.Sprintf("%d connections with 5 subscriptions, %s, until all are there", n, kind.name), took.Seconds(), "s")
 			return err
 		})
 		if err != nil {

@@ -91,6 +91,7 @@ type benchServer struct {
 	data  string
 	at    endpoints
 	api   *api
+	jobs  int // on the busy devices so far
 }
 
 // serve starts a server on an empty folder.
@@ -237,6 +238,7 @@ func serverFile(name, data string) error {
 type loadFigures struct {
 	Seconds  float64 `json:"seconds"`
 	Answers  int64   `json:"answers"`
+	Noticed  int64   `json:"noticed"`
 	Rejected int64   `json:"rejected"`
 	Rate     float64 `json:"answersPerSecond"`
 	CPU      float64 `json:"clientCpuSeconds"`
@@ -252,14 +254,16 @@ func (s *benchServer) requests(n, of int, args ...string) (r loadFigures, cpu fl
 	if err := s.api.register(s.bench.ctx, fleetsim.Names("device", of)[:n], benchBusy); err != nil {
 		return r, 0, err
 	}
-	var stop func() error
+	var stop func() (int, error)
 	args = append([]string{"--measure", s.bench.For.String(), "--things", fmt.Sprint(n), "--of", fmt.Sprint(of), "--data", s.data, "--no-register", "--wait"}, args...)
 	r, cpu, err = s.bench.load(s.process, args, func() (err error) {
-		stop, err = s.api.feed(s.bench.ctx, n) // before the first request, so that nobody waits for work
+		stop, err = s.api.feed(s.bench.ctx, s.jobs, n) // before the first request, so that nobody waits for work
 		return err
 	})
 	if stop != nil {
-		err = errors.Join(err, stop())
+		var failed error
+		s.jobs, failed = stop()
+		err = errors.Join(err, failed)
 	}
 	if err == nil && r.Rejected > 0 {
 		err = fmt.Errorf("%d requests were rejected", r.Rejected)
@@ -297,7 +301,7 @@ func (b *bench) load(server *process, args []string, f func() error) (r loadFigu
 	if err := json.NewDecoder(in).Decode(&r); err != nil {
 		return r, 0, fmt.Errorf("the client: %w", err)
 	}
-	if r.Answers == 0 {
+	if r.Answers == 0 && r.Noticed == 0 {
 		return r, 0, errors.New("nothing was answered while it was counted: --for is too short")
 	}
 	after, err := server.cpu()
@@ -356,33 +360,35 @@ func (a *api) queued(ctx context.Context, group string, i, n int) error {
 }
 
 // feed sees to it that the n busy devices have work, two jobs ahead, until the function that
-// it returns is called.
-func (a *api) feed(ctx context.Context, n int) (stop func() error, err error) {
+// it returns is called, which says how many jobs there have been. The first is the first-th.
+func (a *api) feed(ctx context.Context, first, n int) (stop func() (jobs int, err error), err error) {
 	for i := range 2 {
-		if err := a.rolledOut(ctx, benchBusy, i, n); err != nil {
+		if err := a.rolledOut(ctx, benchBusy, first+i, n); err != nil {
 			return nil, err
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	fed := make(chan error, 1)
-	go func() { fed <- a.keepFeeding(ctx, n) }()
-	return func() error {
+	jobs := first + 2
+	go func() { fed <- a.keepFeeding(ctx, first, n, &jobs) }()
+	return func() (int, error) {
 		cancel()
 		if err := <-fed; !errors.Is(err, context.Canceled) {
-			return err
+			return jobs, err
 		}
-		return nil
+		return jobs, nil
 	}, nil
 }
 
-func (a *api) keepFeeding(ctx context.Context, n int) error {
-	for i := 0; ; {
+func (a *api) keepFeeding(ctx context.Context, first, n int, jobs *int) error {
+	for i := first; ; {
 		queued, ended, err := a.waiting(ctx, benchBusy, i)
 		if err != nil {
 			return err
 		}
 		if queued < n/2 && queued+ended > 0 {
-			if err := a.job(ctx, benchBusy, i+2); err != nil {
+			*jobs++ // it may exist even if this is cut short
+			if err := a.job(ctx, benchBusy, *jobs-1); err != nil {
 				return err
 			}
 			i++

@@ -39,7 +39,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("%s: %s is %v %s", r.Part, r.What, r.Value, r.Unit)
 		}
 	}
-	for _, part := range []string{"exchange", "rollout", "lists", "start", "memory", "api"} {
+	for _, part := range []string{"exchange", "rollout", "notify", "lists", "start", "memory", "api"} {
 		if seen[part] == 0 {
 			t.Errorf("nothing measured of %s", part)
 		}

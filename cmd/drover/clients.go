@@ -154,6 +154,8 @@ type fleetCmd struct {
 	QoS      byte          `name:"qos" help:"QoS of requests and subscriptions: 0 or 1." group:"Measuring" enum:"0,1" default:"1"`
 	Interval time.Duration `help:"Pause of a device between an answer and its next request." group:"Measuring" default:"0s"`
 	Echo     bool          `help:"The server is a broker that knows no jobs: devices are answered by what they publish themselves." group:"Measuring"`
+	Notices  bool          `help:"Nobody asks; ends when every device has been told of a job." group:"Measuring"`
+	Kept     bool          `name:"persistent" help:"Devices have persistent sessions." group:"Measuring"`
 	Of       int           `help:"The devices are the first ones of a fleet of so many, and named so." group:"Measuring" hidden:"" default:"0"`
 	Wait     bool          `help:"When all are connected, print a line and wait for one on standard input." group:"Measuring" hidden:""`
 }
@@ -232,7 +234,7 @@ func (c *fleetCmd) Run(ctx context.Context, s *streams) error {
 func (c *fleetCmd) measure(ctx context.Context, s *streams, url string) (err error) {
 	load := fleetsim.Load{
 		Endpoint: url, Things: fleetsim.Names(c.Prefix, max(c.Of, c.Things))[:c.Things], ProtocolVersion: 4,
-		Active: c.Active, QoS: c.QoS, Echo: c.Echo, Interval: c.Interval, Duration: c.Measure,
+		Active: c.Active, QoS: c.QoS, Echo: c.Echo, Notices: c.Notices, Kept: c.Kept, Interval: c.Interval, Duration: c.Measure,
 	}
 	if c.MQTT == "5" {
 		load.ProtocolVersion = 5

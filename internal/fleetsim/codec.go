@@ -24,7 +24,8 @@ type packet struct {
 // codec reads and writes the few packets that a device needs. Its
 // implementations have no state.
 type codec interface {
-	connect(w io.Writer, clientID string, keepAlive uint16) error
+	// connect asks for a session that is kept for an hour after the connection, if it is to.
+	connect(w io.Writer, clientID string, keepAlive uint16, kept bool) error
 	subscribe(w io.Writer, id uint16, filters []string) error
 	publish(w io.Writer, id uint16, topic string, payload []byte) error
 	puback(w io.Writer, id uint16) error
@@ -36,10 +37,10 @@ type codec interface {
 // codec4 is MQTT 3.1.1.
 type codec4 struct{}
 
-func (codec4) connect(w io.Writer, clientID string, keepAlive uint16) error {
+func (codec4) connect(w io.Writer, clientID string, keepAlive uint16, kept bool) error {
 	p := v4.NewControlPacket(v4.Connect).(*v4.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion = "MQTT", 4
-	p.CleanSession = true
+	p.CleanSession = !kept
 	p.ClientIdentifier = clientID
 	p.Keepalive = keepAlive
 	return p.Write(w)
@@ -105,10 +106,13 @@ func (codec5) write(w io.Writer, kind byte, fill func(content v5.Packet)) error 
 	return err
 }
 
-func (c codec5) connect(w io.Writer, clientID string, keepAlive uint16) error {
+func (c codec5) connect(w io.Writer, clientID string, keepAlive uint16, kept bool) error {
 	return c.write(w, v5.CONNECT, func(content v5.Packet) {
 		p := content.(*v5.Connect)
-		p.CleanStart = true
+		if p.CleanStart = !kept; kept {
+			expiry := uint32(3600)
+			p.Properties.SessionExpiryInterval = &expiry
+		}
 		p.ClientID = clientID
 		p.KeepAlive = keepAlive
 	})

@@ -80,7 +80,7 @@ func dialConn(ctx context.Context, dial func(context.Context) (net.Conn, error),
 }
 
 func (c *conn) open(ctx context.Context, clientID string, filters []string) error {
-	if err := c.codec.connect(&c.out, clientID, keepAlive); err != nil {
+	if err := c.codec.connect(&c.out, clientID, keepAlive, false); err != nil {
 		return fmt.Errorf("%w: write CONNECT: %w", errLost, err)
 	}
 	p, err := c.await(ctx, packets.CONNACK)

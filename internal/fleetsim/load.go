@@ -35,7 +35,10 @@ type Load struct {
 	Reports         int         // of progress for each execution; 0 means 2, negative none
 	// Echo is for a broker that knows no jobs: every device is subscribed to what it
 	// publishes, which has the size of a progress report, and is answered by that.
-	Echo     bool
+	Echo bool
+	// Notices: nobody asks, and it is over when every device has been told of a job.
+	Notices  bool
+	Kept     bool          // sessions are persistent
 	Interval time.Duration // between two requests of a device, from answer to request; 0: none
 	Warmup   time.Duration // before it counts; default a fifth of Duration
 	Duration time.Duration // that it counts; default 5 s
@@ -50,6 +53,7 @@ type LoadResult struct {
 	Duration   time.Duration // that was counted
 	Answers    int64         // in it
 	Executions int64         // that were ended in it
+	Noticed    int64         // devices that were told of a job
 	Rejected   int64         // of the answers
 	Latency    Latency
 	CPU        time.Duration // that this process has used in it; 0 where it cannot be told
@@ -65,11 +69,12 @@ func (r LoadResult) MarshalJSON() ([]byte, error) {
 		Duration   float64 `json:"seconds"`
 		Answers    int64   `json:"answers"`
 		Executions int64   `json:"executions"`
+		Noticed    int64   `json:"noticed"`
 		Rejected   int64   `json:"rejected"`
 		Rate       float64 `json:"answersPerSecond"`
 		Latency    Latency `json:"latency"`
 		CPU        float64 `json:"clientCpuSeconds"`
-	}{r.Connects.Seconds(), r.Duration.Seconds(), r.Answers, r.Executions, r.Rejected, r.Rate(), r.Latency, r.CPU.Seconds()})
+	}{r.Connects.Seconds(), r.Duration.Seconds(), r.Answers, r.Executions, r.Noticed, r.Rejected, r.Rate(), r.Latency, r.CPU.Seconds()})
 }
 
 // Run connects the devices and has them ask until the time is over.
@@ -114,6 +119,8 @@ func (l Load) Run(ctx context.Context) (result LoadResult, err error) {
 	run.until = run.from.Add(l.Duration)
 	ctx, cancel := context.WithDeadline(ctx, run.until)
 	defer cancel()
+	ctx, run.stop = context.WithCancelCause(ctx)
+	defer run.stop(nil)
 	cpu := make(chan time.Duration, 1)
 	go func() {
 		defer close(cpu)
@@ -126,6 +133,7 @@ func (l Load) Run(ctx context.Context) (result LoadResult, err error) {
 	if before, ok := <-cpu; ok {
 		result.CPU = processorTime() - before
 	}
+	result.Noticed = run.noticed.Load()
 	result.Answers, result.Executions, result.Rejected = run.answers.Load(), run.executions.Load(), run.rejected.Load()
 	result.Latency = run.latency.summary()
 	return result, err
@@ -136,6 +144,8 @@ type loadRun struct {
 	Load
 	from, until                   time.Time // what counts
 	answers, executions, rejected atomic.Int64
+	noticed                       atomic.Int64 // devices
+	stop                          context.CancelCauseFunc
 	latency                       latencies
 }
 
@@ -156,7 +166,7 @@ func (l *loadRun) connect(ctx context.Context, dial func(context.Context) (net.C
 					failed[worker] = err
 					return
 				}
-				askers[i] = newAsker(l, conn, l.Things[i], i < l.Active)
+				askers[i] = newAsker(l, conn, l.Things[i], i < l.Active && !l.Notices)
 				failed[worker] = askers[i].open()
 			}
 		})
@@ -211,7 +221,7 @@ func (a *asker) open() error {
 	}
 	base := string(a.topics)
 	filters := []string{base + "notify-next", base + "start-next/accepted", base + "start-next/rejected", base + "+/update/accepted", base + "+/update/rejected"}
-	if err := errors.Join(c.connect(&b, a.thing, keepAlive), c.subscribe(&b, 1, filters)); err != nil {
+	if err := errors.Join(c.connect(&b, a.thing, keepAlive, a.run.Kept), c.subscribe(&b, 1, filters)); err != nil {
 		return err
 	}
 	if _, err := a.conn.Write(b.Bytes()); err != nil {
@@ -358,6 +368,9 @@ func (a *asker) message(qos byte, body []byte) error {
 		return fmt.Errorf("%w: topic %q", errAnswer, topic)
 	case bytes.Equal(name, []byte("notify-next")):
 		if job := jobIn(body); job != nil {
+			if a.run.Notices && !a.announced && a.run.noticed.Add(1) == int64(len(a.run.Things)) {
+				a.run.stop(errOver)
+			}
 			a.announced = true
 			if a.idle {
 				a.idle = false
@@ -462,9 +475,12 @@ func (a *asker) talk(ctx context.Context) error {
 	}
 }
 
+// errOver is why a run ends that has seen what it was to see.
+var errOver = errors.New("fleetsim: seen")
+
 // ended is what it means that a connection is over: nothing if the time is.
 func ended(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errOver) {
 		return nil
 	}
 	if errors.Is(err, io.EOF) || strings.Contains(err.Error(), "reset") {
