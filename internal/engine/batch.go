@@ -31,6 +31,7 @@ type inbox struct {
 	arrived sync.Cond
 	waiting []*ask
 	closed  bool
+	asked   bool // since used was called
 }
 
 func newInbox(batch, size int) *inbox {
@@ -51,6 +52,7 @@ func (b *inbox) put(a *ask, more bool) bool {
 	if b.closed {
 		return false
 	}
+	b.asked = true
 	b.waiting = append(b.waiting, a)
 	if !more {
 		b.arrived.Signal()
@@ -90,6 +92,14 @@ func (b *inbox) depth() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting)
+}
+
+// used reports whether there have been requests since the last call.
+func (b *inbox) used() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer func() { b.asked = false }()
+	return b.asked
 }
 
 func (b *inbox) close() {

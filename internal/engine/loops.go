@@ -107,10 +107,22 @@ func (e *Engine) jobsOnce(ctx context.Context) (bool, error) {
 	return len(due) > 0, failed
 }
 
+// crowded is how many executions a loop takes at once while devices ask, which wait as long.
+const crowded = 250
+
+// share returns how many executions a loop may take on in its next transaction.
+func (e *Engine) share() int {
+	if e.inbox.used() {
+		return min(e.chunk, crowded)
+	}
+	return e.chunk
+}
+
 // jobOnce brings a job in line with its schedule and does one chunk of the work of its
 // phase, in one transaction.
 func (e *Engine) jobOnce(ctx context.Context, due *iot.Job) error {
 	return e.update(ctx, serviceActor, func(w *work) error {
+		w.chunk = e.share()
 		j, err := w.job(due.ID)
 		if err != nil || j == nil {
 			return err // deleted since
@@ -139,7 +151,7 @@ func (e *Engine) jobOnce(ctx context.Context, due *iot.Job) error {
 			n, err = e.windowSome(w, j)
 		case iot.PhaseDelete:
 			n, err = e.deleteSome(w, j)
-			if err == nil && n < e.chunk {
+			if err == nil && n < w.chunk {
 				return nil // the job is gone
 			}
 		}
@@ -191,14 +203,14 @@ func (e *Engine) advance(w *work, j *iot.Job) (err error) {
 // its cursor on, in the order of its targets (spec §4.1, §4.2). It says when to go on.
 func (e *Engine) rolloutSome(w *work, j *iot.Job) (created int, again iot.Time, err error) {
 	plan := j.PlanRollout(w.now, e.limits.RolloutRate)
-	limit := int(min(int64(e.chunk), plan.Create))
+	limit := int(min(int64(w.chunk), plan.Create))
 	if limit == 0 {
 		return 0, plan.LookAgainAt, nil
 	}
 	again = w.now
 	// Members that have had their turn, such as all of before when a window opens again, cost
 	// nothing of the rate.
-	for taken := 0; created < limit && taken < e.chunk; {
+	for taken := 0; created < limit && taken < w.chunk; {
 		members, done, err := e.nextMembers(w.tx, j, limit-created)
 		if err != nil {
 			return 0, 0, err
@@ -337,7 +349,7 @@ func (w *work) createAll(j *iot.Job, queues []*iot.Queue, latest map[int64]iot.E
 func (e *Engine) cancelSome(w *work, j *iot.Job, statuses []iot.ExecutionStatus, force bool) (int, error) {
 	var some []iot.Execution
 	for _, status := range statuses {
-		list, err := w.tx.ExecutionsOfJob(j.ID, status, 0, e.chunk-len(some))
+		list, err := w.tx.ExecutionsOfJob(j.ID, status, 0, w.chunk-len(some))
 		if err != nil {
 			return 0, err
 		}
@@ -350,7 +362,7 @@ func (e *Engine) cancelSome(w *work, j *iot.Job, statuses []iot.ExecutionStatus,
 	for i, x := range some {
 		w.move(queues[i], x.Seq, iot.Canceled, nil, force)
 	}
-	if len(some) < e.chunk {
+	if len(some) < w.chunk {
 		j.Phase = iot.PhaseNone
 	}
 	return len(some), nil
@@ -358,7 +370,7 @@ func (e *Engine) cancelSome(w *work, j *iot.Job, statuses []iot.ExecutionStatus,
 
 // deleteSome deletes the next chunk of executions of j, and j with the last one.
 func (e *Engine) deleteSome(w *work, j *iot.Job) (int, error) {
-	some, err := w.tx.ExecutionsOfJob(j.ID, iot.NoStatus, 0, e.chunk)
+	some, err := w.tx.ExecutionsOfJob(j.ID, iot.NoStatus, 0, w.chunk)
 	if err != nil {
 		return 0, err
 	}
@@ -369,11 +381,11 @@ func (e *Engine) deleteSome(w *work, j *iot.Job) (int, error) {
 	for i, x := range some {
 		w.remove(queues[i], x) // the counts go with the job
 	}
-	counted, err := w.tx.DeleteDownloads(j.ID, e.chunk)
+	counted, err := w.tx.DeleteDownloads(j.ID, w.chunk)
 	if err != nil {
 		return 0, err
 	}
-	if n := max(len(some), counted); n == e.chunk {
+	if n := max(len(some), counted); n == w.chunk {
 		return n, nil
 	}
 	if err := w.tell(iot.JobDeleted, j); err != nil {
@@ -399,7 +411,7 @@ var windowStatuses = []iot.ExecutionStatus{iot.Queued, iot.InProgress, iot.Faile
 func (e *Engine) windowSome(w *work, j *iot.Job) (int, error) {
 	c := &j.Cursor
 	c.Status = max(c.Status, windowStatuses[0])
-	some, err := w.tx.ExecutionsOfJob(j.ID, c.Status, c.Seq, e.chunk)
+	some, err := w.tx.ExecutionsOfJob(j.ID, c.Status, c.Seq, w.chunk)
 	if err != nil {
 		return 0, err
 	}
@@ -415,7 +427,7 @@ func (e *Engine) windowSome(w *work, j *iot.Job) (int, error) {
 		}
 		c.Seq = x.Seq
 	}
-	if len(some) == e.chunk {
+	if len(some) == w.chunk {
 		return len(some), nil
 	}
 	next := slices.Index(windowStatuses, c.Status) + 1

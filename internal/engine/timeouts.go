@@ -27,7 +27,8 @@ func (e *Engine) timeoutsOnce(ctx context.Context) (bool, error) {
 	}
 	e.metrics.late("timeouts", e.now(), due[0].DueAt())
 	err = e.update(ctx, serviceActor, func(w *work) error {
-		if due, err = w.tx.DueExecutions(w.now, e.chunk); err != nil {
+		w.chunk = e.share()
+		if due, err = w.tx.DueExecutions(w.now, w.chunk); err != nil {
 			return err
 		}
 		queues, err := w.queuesOf(due)

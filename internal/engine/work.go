@@ -14,6 +14,7 @@ type work struct {
 	e     *Engine
 	now   iot.Time
 	actor string
+	chunk int // executions that may be worked on, at most
 
 	queues  map[int64]*iot.Queue // changed, by thing
 	order   []int64              // of queues
@@ -30,7 +31,7 @@ type work struct {
 
 func (e *Engine) work(tx store.Tx, now iot.Time, actor string) *work {
 	return &work{
-		tx: tx, e: e, now: now, actor: actor,
+		tx: tx, e: e, now: now, actor: actor, chunk: e.chunk,
 		queues:  make(map[int64]*iot.Queue),
 		updated: make(map[int64]int),
 		deltas:  make(map[int64]*store.CountDelta),
