@@ -50,7 +50,7 @@ var packages = map[string]struct {
 	"internal/pki":             {imports: "internal/iot"},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
 	"internal/objects":         {imports: "internal/auth internal/iot"},
-	"internal/registry":        {imports: "internal/auth/policy internal/iot internal/pki internal/store", tests: "internal/store/sqlstore"},
+	"internal/registry":        {imports: "internal/auth/policy internal/iot internal/pki internal/store", tests: "internal/envtest internal/store/sqlstore"},
 	"internal/store":           {imports: "internal/iot", tests: "internal/store/sqlstore"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/envtest internal/store/storetest"},
 	"internal/store/storetest": {imports: "internal/iot internal/store"},

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"drover/internal/access"
@@ -106,6 +107,8 @@ type server struct {
 	listeners   []net.Listener
 	stopEngine  context.CancelFunc
 	engineDone  chan error
+	follow      func(context.Context) // what other nodes change
+	following   sync.WaitGroup
 	stopObjects context.CancelFunc
 	objectsDone chan error
 	failed      chan error // what ended by itself
@@ -192,6 +195,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		}
 		s.engineDone <- err
 	}()
+	s.following.Go(func() { s.follow(engineCtx) })
 	if s.objects != nil {
 		objectsCtx, stopObjects := context.WithCancel(context.WithoutCancel(ctx))
 		s.stopObjects = stopObjects
@@ -272,7 +276,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	if err := s.openKeys(ctx, things); err != nil {
 		return nil, err
 	}
-	owners.Keyring = s.keys
+	owners.Keyring, known.keys = s.keys, s.keys
 	s.failures = auth.NewFailures(limits.AuthFailures, time.Now, metrics)
 	live := gate.NewLive()
 	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Introductions: limits.Registrations, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
@@ -307,7 +311,8 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
 	handler.publisher, guard.publisher = publisher, publisher
-	known.broker = s.broker
+	known.broker, known.guard, known.publisher = s.broker, guard, publisher
+	s.follow = func(ctx context.Context) { things.Follow(ctx, known, nil) }
 	metrics.MustRegister(newBrokerMetrics(s.broker))
 
 	api := controlplane.New(controlplane.Config{
@@ -370,12 +375,26 @@ func (s *server) httpServer(counts *frontMetrics, handler http.Handler) *http.Se
 	}
 }
 
-// identities is everybody who remembers something of the holders of certificates.
+// identities is everybody who remembers something of the holders of certificates, and of what other
+// nodes change.
 type identities struct {
 	*access.Decider
-	holders *auth.Devices
-	broker  *broker.Broker
+	holders   *auth.Devices
+	broker    *broker.Broker
+	keys      *auth.Keyring
+	guard     *guard
+	publisher *dataplane.Publisher
 }
+
+// KeysChanged implements registry.Elsewhere.
+func (i *identities) KeysChanged(ctx context.Context) error {
+	err := i.keys.Reload(ctx)
+	i.guard.keysChanged()
+	return err
+}
+
+// EventsChanged implements registry.Elsewhere.
+func (i *identities) EventsChanged() { i.publisher.EventsChanged() }
 
 // ThingsChanged implements registry.Identities.
 func (i *identities) ThingsChanged(names []iot.ThingName) {
@@ -576,6 +595,7 @@ func (s *server) stop() error {
 		// Answers what devices have asked, refuses what they ask now, and publishes all.
 		s.stopEngine()
 		errs = append(errs, <-s.engineDone)
+		s.following.Wait()
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close(ctx))

@@ -96,6 +96,13 @@ func OpenKeyring(ctx context.Context, root Key, store KeyStore, seal []byte, log
 
 // Reload reads all keys from the store.
 func (k *Keyring) Reload(ctx context.Context) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	return k.reload(ctx)
+}
+
+// reload is Reload for who has changing.
+func (k *Keyring) reload(ctx context.Context) error {
 	stored, err := k.store.Keys(ctx)
 	if err != nil {
 		return err
@@ -162,7 +169,7 @@ func (k *Keyring) Create(ctx context.Context, name, document, actor string) (Key
 	if _, err := k.store.InsertKey(ctx, iot.APIKey{ID: key.AccessKeyID, Name: name, Policy: document, Sealed: sealed}, actor); err != nil {
 		return Key{}, err
 	}
-	return key, k.Reload(ctx)
+	return key, k.reload(ctx)
 }
 
 // Revoke forgets an API key, given by id or by name. It is refused from now on. Errors as

@@ -52,7 +52,8 @@ func (p *Publisher) send(topic string, event any) {
 // isEnabled reports whether events of the type are on. As long as the configuration cannot
 // be read, the last one known counts.
 func (p *Publisher) isEnabled(t iot.EventType) bool {
-	if !p.current {
+	if p.stale.Swap(false) || !p.current {
+		p.current = false
 		c, err := p.events.EventConfigurations(context.Background())
 		if err != nil {
 			p.log.Error("read the event configuration", "err", err)
@@ -62,6 +63,9 @@ func (p *Publisher) isEnabled(t iot.EventType) bool {
 	}
 	return p.enabled[t]
 }
+
+// EventsChanged says that the event configuration was changed without a record being published here.
+func (p *Publisher) EventsChanged() { p.stale.Store(true) }
 
 // newID is a new UUID wherever it is encoded, so that an event nobody gets needs none.
 type newID struct{}

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,7 +59,8 @@ type Publisher struct {
 
 	// Used by Publish only, which has one caller at a time.
 	enabled map[iot.EventType]bool
-	current bool // enabled is what the configuration says
+	current bool        // enabled is what the configuration says
+	stale   atomic.Bool // or was, before it was changed elsewhere
 }
 
 // NewPublisher returns a Publisher for cfg.

@@ -63,13 +63,15 @@ func (c *change) insertCertificate(r *Registry, cert *iot.Certificate) error {
 	if err := c.InsertCertificate(cert); err != nil {
 		return err
 	}
-	c.changed(cert) // it may have been refused, and that remembered
+	if err := c.changed(cert); err != nil { // it may have been refused, and that remembered
+		return err
+	}
 	return c.record(iot.CertificateCreated, certificateEvent(cert))
 }
 
 // changed tells who remembers certificates.
-func (c *change) changed(cert *iot.Certificate) {
-	c.told(func(i Identities) { i.CertificateChanged(cert.ID, cert.Status == iot.CertificateActive) })
+func (c *change) changed(cert *iot.Certificate) error {
+	return c.told(news{Certificate: cert.ID, Alive: cert.Status == iot.CertificateActive})
 }
 
 // RegisterCertificate registers a certificate that somebody else made. CertificateInvalid for
@@ -200,7 +202,9 @@ func (r *Registry) UpdateCertificate(ctx context.Context, u iot.CertificateUpdat
 		if err := c.SaveCertificate(cert); err != nil {
 			return err
 		}
-		c.changed(cert)
+		if err := c.changed(cert); err != nil {
+			return err
+		}
 		return c.record(iot.CertificateUpdated, certificateEvent(cert))
 	})
 }
@@ -238,7 +242,9 @@ func (r *Registry) DeleteCertificate(ctx context.Context, d iot.CertificateDelet
 		if err := c.DeleteCertificate(cert); err != nil {
 			return err
 		}
-		c.changed(cert)
+		if err := c.changed(cert); err != nil {
+			return err
+		}
 		return c.record(iot.CertificateDeleted, certificateEvent(cert))
 	})
 }
@@ -282,7 +288,9 @@ func (r *Registry) attach(c *change, thing *iot.Thing, cert *iot.Certificate, ex
 	if err := c.InsertThingPrincipal(p); err != nil {
 		return err
 	}
-	c.changed(cert)
+	if err := c.changed(cert); err != nil {
+		return err
+	}
 	return c.record(iot.PrincipalAttached, iot.PrincipalEvent{Thing: thing.Name, Certificate: cert.ID, Exclusive: exclusive})
 }
 
@@ -301,7 +309,9 @@ func (r *Registry) Detach(ctx context.Context, a iot.Attachment) error {
 		if gone, err := c.DeleteThingPrincipal(thing.ID, id); err != nil || !gone {
 			return err
 		}
-		c.changed(cert)
+		if err := c.changed(cert); err != nil {
+			return err
+		}
 		return c.record(iot.PrincipalDetached, iot.PrincipalEvent{Thing: thing.Name, Certificate: id})
 	})
 }

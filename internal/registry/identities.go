@@ -1,6 +1,11 @@
 package registry
 
-import "drover/internal/iot"
+import (
+	"encoding/json"
+	"fmt"
+
+	"drover/internal/iot"
+)
 
 // Identities is who remembers what the holders of certificates are and may do: it learns of a
 // change after the commit and before the answer, and must neither block nor call the store.
@@ -18,39 +23,76 @@ type Identities interface {
 	PoliciesChanged(id iot.CertificateID)
 }
 
-// told makes sure that the identities are told after the commit.
-func (c *change) told(f func(Identities)) {
+// news is what has changed, as nodes tell each other.
+type news struct {
+	Certificate iot.CertificateID  `json:"certificate,omitempty"`
+	Alive       bool               `json:"alive,omitempty"`
+	Things      []iot.ThingName    `json:"things,omitempty"`
+	Policies    *iot.CertificateID `json:"policies,omitempty"`
+	Keys        bool               `json:"keys,omitempty"`
+	Events      bool               `json:"events,omitempty"`
+}
+
+// told makes sure that the identities are told after the commit, here and on other nodes.
+func (c *change) told(n news) error {
 	if c.identities != nil {
-		c.AfterCommit(func() { f(c.identities) })
+		c.AfterCommit(func() { n.tell(c.identities) })
+	}
+	if !c.shared {
+		return nil
+	}
+	text, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode what other nodes are told: %w", err)
+	}
+	return c.Announce(string(text))
+}
+
+func (n *news) tell(i Identities) {
+	if n.Certificate != "" {
+		i.CertificateChanged(n.Certificate, n.Alive)
+	}
+	if len(n.Things) > 0 {
+		i.ThingsChanged(n.Things)
+	}
+	if n.Policies != nil {
+		i.PoliciesChanged(*n.Policies)
 	}
 }
 
-func (c *change) thingsChanged(names ...iot.ThingName) {
-	if len(names) > 0 {
-		c.told(func(i Identities) { i.ThingsChanged(names) })
+func (c *change) thingsChanged(names ...iot.ThingName) error {
+	if len(names) == 0 {
+		return nil
 	}
+	return c.told(news{Things: names})
 }
 
-func (c *change) policiesChanged(target iot.PolicyTarget) {
+func (c *change) policiesChanged(target iot.PolicyTarget) error {
 	var id iot.CertificateID
 	if target.Kind == iot.KindCert {
 		id = iot.CertificateID(target.Name)
 	}
-	c.told(func(i Identities) { i.PoliciesChanged(id) })
+	return c.told(news{Policies: &id})
 }
 
 func (c *change) InsertThings(things []*iot.Thing) error {
-	c.thingsChanged(namesOf(things)...)
+	if err := c.thingsChanged(namesOf(things)...); err != nil {
+		return err
+	}
 	return c.Tx.InsertThings(things)
 }
 
 func (c *change) SaveThings(things []*iot.Thing) error {
-	c.thingsChanged(namesOf(things)...)
+	if err := c.thingsChanged(namesOf(things)...); err != nil {
+		return err
+	}
 	return c.Tx.SaveThings(things)
 }
 
 func (c *change) DeleteThing(thing *iot.Thing) error {
-	c.thingsChanged(thing.Name)
+	if err := c.thingsChanged(thing.Name); err != nil {
+		return err
+	}
 	return c.Tx.DeleteThing(thing)
 }
 
@@ -59,34 +101,67 @@ func (c *change) InsertMembers(members []iot.Member) ([]iot.Member, error) {
 	for i, m := range members {
 		names[i] = m.Thing
 	}
-	c.thingsChanged(names...)
+	if err := c.thingsChanged(names...); err != nil {
+		return nil, err
+	}
 	return c.Tx.InsertMembers(members)
 }
 
 // DeleteMember ends the membership of a thing in a group; that of store.Tx knows only numbers.
 func (c *change) DeleteMember(group *iot.Group, thing *iot.Thing) (bool, error) {
-	c.thingsChanged(thing.Name)
+	if err := c.thingsChanged(thing.Name); err != nil {
+		return false, err
+	}
 	return c.Tx.DeleteMember(group.ID, thing.ID)
 }
 
 func (c *change) DeleteGroup(g *iot.Group) error {
-	c.policiesChanged(iot.GroupTarget(g.Name))
+	if err := c.policiesChanged(iot.GroupTarget(g.Name)); err != nil {
+		return err
+	}
 	return c.Tx.DeleteGroup(g)
 }
 
 func (c *change) SavePolicy(p *iot.Policy) error {
-	c.policiesChanged(iot.PolicyTarget{})
+	if err := c.policiesChanged(iot.PolicyTarget{}); err != nil {
+		return err
+	}
 	return c.Tx.SavePolicy(p)
 }
 
 func (c *change) AttachPolicy(policy int64, target iot.PolicyTarget) (bool, error) {
-	c.policiesChanged(target)
+	if err := c.policiesChanged(target); err != nil {
+		return false, err
+	}
 	return c.Tx.AttachPolicy(policy, target)
 }
 
 func (c *change) DetachPolicy(policy int64, target iot.PolicyTarget) (bool, error) {
-	c.policiesChanged(target)
+	if err := c.policiesChanged(target); err != nil {
+		return false, err
+	}
 	return c.Tx.DetachPolicy(policy, target)
+}
+
+func (c *change) InsertAPIKey(k iot.APIKey) error {
+	if err := c.told(news{Keys: true}); err != nil {
+		return err
+	}
+	return c.Tx.InsertAPIKey(k)
+}
+
+func (c *change) DeleteAPIKey(id string) (bool, error) {
+	if err := c.told(news{Keys: true}); err != nil {
+		return false, err
+	}
+	return c.Tx.DeleteAPIKey(id)
+}
+
+func (c *change) SaveEventConfigurations(e iot.EventConfigurations) error {
+	if err := c.told(news{Events: true}); err != nil {
+		return err
+	}
+	return c.Tx.SaveEventConfigurations(e)
 }
 
 func namesOf(things []*iot.Thing) []iot.ThingName {

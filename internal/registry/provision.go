@@ -126,7 +126,9 @@ func (r *Registry) expire(c *change, o iot.Ownership) error {
 	if err := c.DeleteCertificate(cert); err != nil {
 		return err
 	}
-	c.changed(cert)
+	if err := c.changed(cert); err != nil {
+		return err
+	}
 	return c.record(iot.CertificateDeleted, certificateEvent(cert))
 }
 
@@ -456,7 +458,9 @@ func (r *Registry) carryOutStatus(c *change, p *iot.CertificatePlan, cert *iot.C
 	if err := c.SaveCertificate(cert); err != nil {
 		return err
 	}
-	c.changed(cert)
+	if err := c.changed(cert); err != nil {
+		return err
+	}
 	return c.record(iot.CertificateUpdated, certificateEvent(cert))
 }
 

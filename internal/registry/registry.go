@@ -117,6 +117,7 @@ type Registry struct {
 	realm      iot.Realm
 	authority  Authority
 	identities Identities
+	shared     bool // with other nodes
 	functions  Functions
 	log        *slog.Logger
 	now        func() time.Time
@@ -130,7 +131,7 @@ func New(cfg Config) *Registry {
 		now = time.Now
 	}
 	return &Registry{
-		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities,
+		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities, shared: cfg.Store.Node() != store.FirstNode,
 		functions: cfg.Functions, log: cmp.Or(cfg.Logger, slog.Default()), now: now, limits: cfg.Limits.withDefaults(),
 	}
 }
@@ -141,12 +142,13 @@ type change struct {
 	now        iot.Time
 	actor      string
 	identities Identities // may be nil
+	shared     bool       // there may be other nodes
 }
 
 // update runs f in a transaction.
 func (r *Registry) update(ctx context.Context, actor string, f func(*change) error) error {
 	return r.store.Update(ctx, func(tx store.Tx) error {
-		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor, identities: r.identities})
+		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor, identities: r.identities, shared: r.shared})
 	})
 }
 

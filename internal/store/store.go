@@ -615,10 +615,19 @@ type Node struct {
 	Dead      bool // it has given no sign of life for so long that another may take over
 }
 
+// Announcement is what a node has told the others.
+type Announcement struct {
+	ID, Node int64
+	Text     string
+}
+
 // NodeReader reads who works on the database.
 type NodeReader interface {
 	// Nodes returns all nodes, by ID.
 	Nodes() ([]Node, error)
+	// Announcements lists what nodes have announced after an ID, in the order of the commits. Those
+	// that are made after this node has begun have IDs above its number.
+	Announcements(after int64, limit int) ([]Announcement, error)
 }
 
 // NodeWriter takes care of what dead nodes have left.
@@ -629,4 +638,8 @@ type NodeWriter interface {
 	TakeOver(node int64) (bool, error)
 	// RemoveNode forgets a node that this process is the owner of.
 	RemoveNode(node int64) error
+	// Announce tells all other nodes a text, when the transaction is committed.
+	Announce(text string) error
+	// ForgetAnnouncements forgets what was announced so long ago that all nodes have heard it.
+	ForgetAnnouncements() error
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // cleared are the tables with data of users. The counters are none of them: numbers are never used
-// again, not even after a Clear. Nor are the nodes and their transactions.
+// again, not even after a Clear. Nor are the nodes, their transactions and what they tell
+// each other.
 var cleared = []string{
 	"things", "thing_types", "thing_groups", "members", "jobs", "job_documents", "job_targets", "job_counts",
 	"executions", "queues", "journal", "tags", "settings", "templates", "certificates", "ca_certificates", "thing_principals",

@@ -29,7 +29,7 @@ func TestClearKnowsEveryTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := append(slices.Clone(cleared), "counters", "commits", "nodes")
+	want := append(slices.Clone(cleared), "counters", "commits", "nodes", "announcements")
 	slices.Sort(tables)
 	slices.Sort(want)
 	if !slices.Equal(tables, want) {

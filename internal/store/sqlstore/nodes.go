@@ -85,10 +85,13 @@ const (
 		AND EXISTS (SELECT 1 FROM nodes m WHERE m.id = $1 AND m.since + $3 < NOW) THEN 1 ELSE 0 END FROM nodes n ORDER BY n.id`
 	takeOver = `UPDATE nodes AS n SET owner = $1, lease_until = NOW + $2 WHERE n.id = $3 AND n.id <> $1
 		AND (n.owner = $1 OR n.lease_until + $4 < NOW AND EXISTS (SELECT 1 FROM nodes m WHERE m.id = $1 AND m.since + $2 < NOW))`
-	removeNode = `DELETE FROM nodes WHERE id = $1 AND owner = $2`
-	leave      = `DELETE FROM nodes WHERE id = $1 AND published >= $2`
-	endLeases  = `UPDATE nodes SET lease_until = 0 WHERE owner = $1`
-	forget     = `DELETE FROM commits WHERE process = $1`
+	announce            = `INSERT INTO announcements (id, node, at, text) VALUES ($1, $2, NOW, $3)`
+	listAnnouncements   = `SELECT id, node, text FROM announcements WHERE id > $1 ORDER BY id LIMIT $2`
+	forgetAnnouncements = `DELETE FROM announcements WHERE at < NOW - $1`
+	removeNode          = `DELETE FROM nodes WHERE id = $1 AND owner = $2`
+	leave               = `DELETE FROM nodes WHERE id = $1 AND published >= $2`
+	endLeases           = `UPDATE nodes SET lease_until = 0 WHERE owner = $1`
+	forget              = `DELETE FROM commits WHERE process = $1`
 )
 
 // timed puts the clock of the database into a query.
@@ -247,5 +250,35 @@ func (t *tx) RemoveNode(node int64) error {
 		return err
 	}
 	_, err = t.exec(forget, node)
+	return err
+}
+
+// announcementLife is longer than a node lives that does not hear of anything.
+const announcementLife = 10 * time.Minute
+
+// Announcements implements store.NodeReader.
+func (r reader) Announcements(after int64, limit int) (list []store.Announcement, err error) {
+	err = r.c.list(listAnnouncements, func(row *row) error {
+		list = append(list, store.Announcement{ID: row.int(), Node: row.int(), Text: row.text()})
+		return nil
+	}, after, limit)
+	return list, err
+}
+
+// Announce implements store.NodeWriter.
+func (t *tx) Announce(text string) error {
+	if t.self.id == store.FirstNode {
+		return nil
+	}
+	id, err := t.Sequence(1)
+	if err != nil {
+		return err
+	}
+	return t.later(t.c.timed(announce), 1, bindAll([]any{id, t.self.id, text}))
+}
+
+// ForgetAnnouncements implements store.NodeWriter.
+func (t *tx) ForgetAnnouncements() error {
+	_, err := t.exec(t.c.timed(forgetAnnouncements), announcementLife.Milliseconds())
 	return err
 }

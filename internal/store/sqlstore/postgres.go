@@ -239,7 +239,7 @@ func (c *postgresConn) ping() error {
 
 // now implements driver.
 func (c *postgresConn) now() string {
-	return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+	return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000 AS BIGINT)"
 }
 
 // broken reports whether there is no connection.

@@ -120,6 +120,26 @@ var journal = []testCase{
 		f.equal(count(0), 2)
 		f.equal(read(f, store.Reader.LastRecord), int64(2))
 	}},
+	{"announcements are for others", func(f *fixture) {
+		f.update(func(tx store.Tx) error {
+			f.must(tx.Announce("a"))
+			return tx.Announce("b")
+		})
+		f.refused(store.ErrExists, func(tx store.Tx) error {
+			f.must(tx.Announce("c"))
+			return store.ErrExists
+		})
+		list := read(f, func(r store.Reader) ([]store.Announcement, error) { return r.Announcements(f.Node(), 10) })
+		if f.Node() == store.FirstNode {
+			f.equal(len(list), 0)
+		} else {
+			f.equal(names(list, func(a store.Announcement) string { return a.Text }), []string{"a", "b"})
+			f.equal(list[0].Node, f.Node())
+			f.equal(len(read(f, func(r store.Reader) ([]store.Announcement, error) { return r.Announcements(list[0].ID, 10) })), 1)
+		}
+		f.update(store.Tx.ForgetAnnouncements) // these are too young
+		f.equal(len(read(f, func(r store.Reader) ([]store.Announcement, error) { return r.Announcements(0, 10) })), len(list))
+	}},
 	{"a node that lives is not taken over, not even by itself", func(f *fixture) {
 		f.must(f.Hold(f.Context()))
 		f.update(func(tx store.Tx) error {
