@@ -54,7 +54,7 @@ var packages = map[string]struct {
 	"internal/store":           {imports: "internal/iot", tests: "internal/store/sqlstore"},
 	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/envtest internal/store/storetest"},
 	"internal/store/storetest": {imports: "internal/iot internal/store"},
-	"internal/webhook":         {},
+	"internal/webhook":         {imports: "internal/iot"},
 	"internal/wire":            {},
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"drover/internal/iot"
 )
 
 // The only addresses that are ever connected to are those of the store (server-side
@@ -56,7 +58,7 @@ func (s *Store) dial(ctx context.Context, network, address string) (net.Conn, er
 			return err
 		}
 		addr := at.Addr().Unmap().WithZone("")
-		if named.IsValid() && addr == named.Unmap().WithZone("") || s.endpoint != nil && reasonable(addr) || s.endpoint == nil && public(addr) {
+		if named.IsValid() && addr == named.Unmap().WithZone("") || s.endpoint != nil && reasonable(addr) || s.endpoint == nil && iot.Public(addr) {
 			return nil
 		}
 		return &addressError{addr}
@@ -72,21 +74,3 @@ func reasonable(addr netip.Addr) bool {
 }
 
 var metadataIPv6 = netip.MustParseAddr("fd00:ec2::254")
-
-// special are networks that addresses of AWS are not in, besides the private ones: this
-// network, carriers', benchmarks', reserved, and those in which other addresses are wrapped.
-var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2002::/16"),
-}
-
-// public reports whether addr can be one of AWS's own.
-func public(addr netip.Addr) bool {
-	for _, p := range special {
-		if p.Contains(addr) {
-			return false
-		}
-	}
-	return addr.IsGlobalUnicast() && !addr.IsPrivate()
-}

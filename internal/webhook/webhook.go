@@ -21,7 +21,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -29,6 +31,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"drover/internal/iot"
 )
 
 // ErrBusy is returned for a call that is one too many.
@@ -44,7 +48,7 @@ type Config struct {
 	// run at once, default 100.
 	MaxAnswer   int64
 	Concurrency int
-	Transport   http.RoundTripper     // default: one of its own
+	Transport   http.RoundTripper     // default: ones of its own
 	Metrics     prometheus.Registerer // nil: none
 	Now         func() time.Time      // nil = time.Now
 }
@@ -52,7 +56,8 @@ type Config struct {
 // Caller calls functions. Its methods may be called concurrently.
 type Caller struct {
 	cfg     Config
-	client  http.Client
+	known   http.Client // of functions that the operator has given
+	foreign http.Client // of those that are named by their URL
 	slots   chan struct{}
 	calls   *prometheus.CounterVec
 	seconds prometheus.Histogram
@@ -71,19 +76,25 @@ func New(cfg Config) (*Caller, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if standard, ok := http.DefaultTransport.(*http.Transport); ok && cfg.Transport == nil {
+	known, foreign := cfg.Transport, cfg.Transport
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok && known == nil {
 		// All calls may go to one function: its connections are kept.
 		transport := standard.Clone()
 		transport.MaxIdleConnsPerHost = cfg.Concurrency
-		cfg.Transport = transport
+		known = transport
+		transport = transport.Clone()
+		transport.Proxy = nil // behind which the address says nothing
+		transport.DialContext = (&net.Dialer{Timeout: cfg.Timeout, ControlContext: public}).DialContext
+		foreign = transport
+	}
+	client := func(t http.RoundTripper) http.Client {
+		return http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	}
 	c := &Caller{
-		cfg:   cfg,
-		slots: make(chan struct{}, cfg.Concurrency),
-		client: http.Client{
-			Transport:     cfg.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		cfg:     cfg,
+		slots:   make(chan struct{}, cfg.Concurrency),
+		known:   client(known),
+		foreign: client(foreign),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "drover_function_calls_total", Help: "Calls of functions of the operator, by result: ok, failed, busy.",
 		}, []string{"result"}),
@@ -110,7 +121,8 @@ func checkURL(address string) error {
 }
 
 // Call tells the function event, in JSON, and returns its answer. A function is named by its
-// ARN, or by its URL, which then must be https. ErrBusy; every other error says what is wrong
+// ARN, or by its URL, which then must be https and lead to the internet: who may define authorizers
+// shall not reach what the server can. ErrBusy; every other error says what is wrong
 // with the function.
 func (c *Caller) Call(ctx context.Context, function string, event any) (answer []byte, err error) {
 	select {
@@ -130,7 +142,7 @@ func (c *Caller) Call(ctx context.Context, function string, event any) (answer [
 		c.calls.WithLabelValues(result).Inc()
 		c.seconds.Observe(time.Since(began).Seconds())
 	}()
-	address, err := c.address(function)
+	address, client, err := c.address(function)
 	if err != nil {
 		return nil, err
 	}
@@ -140,10 +152,10 @@ func (c *Caller) Call(ctx context.Context, function string, event any) (answer [
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, fmt.Errorf("no answer within %s", c.cfg.Timeout))
 	defer cancel()
-	answer, err = c.post(ctx, address, body)
+	answer, err = c.post(ctx, client, address, body)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		// It restarts, perhaps; nothing has been done.
-		answer, err = c.post(ctx, address, body)
+		answer, err = c.post(ctx, client, address, body)
 	}
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -151,17 +163,27 @@ func (c *Caller) Call(ctx context.Context, function string, event any) (answer [
 	return answer, err
 }
 
-func (c *Caller) address(function string) (string, error) {
+func (c *Caller) address(function string) (string, *http.Client, error) {
 	if address, ok := c.cfg.Functions[function]; ok {
-		return address, nil
+		return address, &c.known, nil
 	}
 	if strings.HasPrefix(function, "https://") {
-		return function, checkURL(function)
+		return function, &c.foreign, checkURL(function)
 	}
-	return "", errors.New("this server knows no URL for it; say --function ARN=URL")
+	return "", nil, errors.New("this server knows no URL for it; say --function ARN=URL")
 }
 
-func (c *Caller) post(ctx context.Context, address string, body []byte) ([]byte, error) {
+// public refuses addresses that only the operator may send the server to. It is decided by what a name
+// has resolved to, when the connection is made.
+func public(_ context.Context, _, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err == nil && !iot.Public(at.Addr()) {
+		err = fmt.Errorf("%s is not an address of the internet; the operator can name this function by --function", at.Addr())
+	}
+	return err
+}
+
+func (c *Caller) post(ctx context.Context, client *http.Client, address string, body []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -170,7 +192,7 @@ func (c *Caller) post(ctx context.Context, address string, body []byte) ([]byte,
 	if c.cfg.Secret != nil {
 		r.Header.Set("X-Signature", Sign(c.cfg.Secret, c.cfg.Now(), body))
 	}
-	resp, err := c.client.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}

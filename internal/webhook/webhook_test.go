@@ -124,3 +124,30 @@ func TestCallBusy(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who names a function by its URL does not reach what only the server can; the operator may name it.
+func TestCallInside(t *testing.T) {
+	t.Parallel()
+	asked := false
+	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	t.Cleanup(s.Close)
+	port := s.URL[strings.LastIndex(s.URL, ":"):]
+	c, err := webhook.New(webhook.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "[fd00::1]", "100.64.0.1"} {
+		if _, err := c.Call(t.Context(), "https://"+host+port+"/f", 1); err == nil || !strings.Contains(err.Error(), "is not an address of the internet") {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	if asked {
+		t.Error("the function was asked")
+	}
+	if c, err = webhook.New(webhook.Config{Functions: map[string]string{s.URL: s.URL}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Call(t.Context(), s.URL, 1); err == nil || !strings.Contains(err.Error(), "certificate") { // which it has not got from anybody known
+		t.Errorf("named by the operator: %v", err)
+	}
+}
