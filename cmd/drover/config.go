@@ -36,6 +36,7 @@ type serveConfig struct {
 	KeyFile        string            `name:"key-file" help:"File with the key that seals the secrets of API keys; made if it is not there. Default: secrets.key in the data folder. Elsewhere, a copy of the data folder is of no use to a thief." type:"path" placeholder:"FILE"`
 	RequireSNI     bool              `name:"require-sni" help:"Refuse clients that do not name the server in the handshake." group:"TLS"`
 	Proxies        []netip.Prefix    `name:"proxy-protocol" help:"Networks of load balancers in front of all addresses, such as 10.0.0.0/24, that say by the PROXY protocol (1 or 2) for whom they speak. From there nothing else is accepted." placeholder:"CIDR"`
+	Origins        []string          `name:"websocket-origin" help:"Origin of pages, such as https://console.example.com, that may open WebSockets besides the server's own; of which others need their credentials in the URL." placeholder:"ORIGIN"`
 	Insecure       bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
 	Store          string            `help:"Where to keep things: sqlite, a file in the data folder, or a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE (better in the environment than on the command line)." default:"sqlite" placeholder:"STORE"`
 	Objects        bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`

@@ -295,7 +295,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	handler := &brokerHandler{handler: devices, guard: guard, ended: newDisconnects(metrics)}
 	sessions := s.cfg.Sessions
 	s.broker, err = broker.New(broker.Config{
-		Handler: handler, Authenticator: doorkeeper{guard, counts}, Authorizer: guard, Logger: s.log, Store: brokerStore{kept}, AcceptRate: cmp.Or(limits.AcceptRate, -1),
+		Handler: handler, Authenticator: doorkeeper{guard, counts}, Authorizer: guard, Logger: s.log, Store: brokerStore{kept}, Origin: origins(s.cfg.Origins).allow, AcceptRate: cmp.Or(limits.AcceptRate, -1),
 		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
 		TotalPublishRate: limits.TotalPublishRate, DeliverRate: limits.DeliverRate, TotalDeliverRate: limits.TotalDeliverRate,
 		ReplayRate:    limits.Replay,
@@ -530,6 +530,7 @@ func (s *server) serve(doors []door) {
 		}
 	}
 	if t := s.tls; t != nil {
+		t.stopExpiring = t.expire(s.clock)
 		run(t.api.Addr(), func() error { return s.http.Serve(t.api) })
 		run(t.mqtt.Addr(), func() error { return s.broker.Serve(t.mqtt) })
 		run(t.devices.Addr(), func() error { return s.device.Serve(t.devices) })

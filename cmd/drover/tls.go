@@ -34,8 +34,9 @@ type tlsSide struct {
 	// Where connections come out after their handshakes.
 	api, mqtt, devices *gate.Listener
 
-	gates   []*gate.Gate
-	running sync.WaitGroup // of gates
+	gates        []*gate.Gate
+	stopExpiring func()
+	running      sync.WaitGroup // of gates
 }
 
 func newTLSSide(cfg *serveConfig, authority *pki.Authority, log *slog.Logger) (*tlsSide, error) {
@@ -105,8 +106,37 @@ func (t *tlsSide) serve(d door, run func(net.Addr, func() error)) {
 	})
 }
 
+// expireEvery is how long a connection may outlive its certificate.
+const expireEvery = time.Second
+
+// expire ends connections when their certificates end, until stop is called.
+func (t *tlsSide) expire(c *clock) (stop func()) {
+	var mu sync.Mutex
+	var unset func() bool
+	stopped := false
+	var again func()
+	again = func() {
+		t.live.Expire(iot.At(c.now()))
+		mu.Lock()
+		defer mu.Unlock()
+		if !stopped {
+			unset = c.afterFunc(expireEvery, again)
+		}
+	}
+	again()
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		unset()
+	}
+}
+
 // close ends what is on its way in. The listeners are closed by who opened them.
 func (t *tlsSide) close() {
+	if t.stopExpiring != nil {
+		t.stopExpiring()
+	}
 	for _, g := range t.gates {
 		g.Close()
 	}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"net"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 
 	"drover/internal/auth"
 	"drover/internal/wire"
@@ -41,6 +45,34 @@ func webSocketFront(verify func(*http.Request) (auth.Identity, error), g *guard,
 		}
 		next(w, r)
 	}
+}
+
+// origins are those of pages that may open WebSockets besides the server's own.
+type origins []string
+
+// allow reports whether the page that opens a WebSocket may do so. A browser lets any page open one to any
+// server, and says which; whom it connects is then decided by what the browser adds by itself: a client
+// certificate, a cookie, or nothing but to be on this machine. Who carries his credentials in the URL,
+// as AWS's SDK for browsers does, comes from anywhere.
+func (o origins) allow(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(o, origin) {
+		return true
+	}
+	id, _ := auth.IdentityFrom(r.Context())
+	if id.Principal.AccessKeyID != "" && auth.IsPresigned(r) {
+		return true
+	}
+	if r.Context().Value(admissionKey{}) != nil && r.Header.Get("Cookie") == "" && r.Header.Get("Authorization") == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || !strings.EqualFold(u.Host, r.Host) {
+		return false
+	}
+	// Without TLS anybody's name may lead here, for as long as he wants (DNS rebinding).
+	host := u.Hostname()
+	return id.Secure || host == "localhost" || net.ParseIP(host) != nil
 }
 
 // forwarded reports whether a proxy passed the request on: then it is not of this machine, although

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"golang.org/x/time/rate"
 )
 
@@ -22,6 +24,9 @@ type Config struct {
 	Authenticator Authenticator // default: everybody may connect
 	Authorizer    Authorizer    // default: what Handler allows is allowed
 	Logger        *slog.Logger  // default: discard
+	// Origin reports whether the page that opens a WebSocket, of which the header Origin tells, may do
+	// so. Default: pages of the same host.
+	Origin func(*http.Request) bool
 
 	MaxPayload       int // bytes of one message; default 128 KiB
 	MaxTopic         int // bytes of a topic or filter; default 256
@@ -227,6 +232,7 @@ type Broker struct {
 	poller *poller   // nil: every connection waits by itself
 
 	handshakes *rate.Limiter // of WebSockets
+	upgrader   *websocket.Upgrader
 	turnstile  *turnstile
 	publishes  *rate.Limiter // of all clients together; nil: any
 	deliveries *rate.Limiter
@@ -307,6 +313,7 @@ func New(cfg Config) (*Broker, error) {
 		log:        cfg.Logger,
 		wheel:      newWheel(),
 		handshakes: newPace(cfg.AcceptRate),
+		upgrader:   newUpgrader(cfg.Origin),
 		turnstile:  newTurnstile(cfg.ConnectRate, cfg.ClientConnectRate),
 		publishes:  perSecond(cfg.TotalPublishRate),
 		deliveries: perSecond(cfg.TotalDeliverRate),

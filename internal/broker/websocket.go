@@ -17,13 +17,17 @@ import (
 // subprotocol is what a client must offer that wants to speak MQTT.
 const subprotocol = "mqtt"
 
-// upgrader answers handshakes. Pages of other origins are refused, because a browser would
-// let any page that a person visits talk to a broker on this person's machine.
-var upgrader = websocket.Upgrader{
-	HandshakeTimeout: 10 * time.Second,
-	Subprotocols:     []string{subprotocol},
-	ReadBufferSize:   512, // stays with the connection; what is greater is read past it
-	WriteBufferPool:  new(sync.Pool),
+// newUpgrader returns what answers handshakes. Pages of other origins are refused unless the owner
+// knows better, because a browser would let any page that a person visits talk to a broker on this
+// person's machine.
+func newUpgrader(origin func(*http.Request) bool) *websocket.Upgrader {
+	return &websocket.Upgrader{
+		HandshakeTimeout: 10 * time.Second,
+		Subprotocols:     []string{subprotocol},
+		ReadBufferSize:   512, // stays with the connection; what is greater is read past it
+		WriteBufferPool:  new(sync.Pool),
+		CheckOrigin:      origin,
+	}
 }
 
 // ServeWebSocket is an [http.HandlerFunc] that serves MQTT over WebSocket: binary messages,
@@ -39,7 +43,7 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "closing", http.StatusServiceUnavailable)
 		return
 	}
-	ws, err := upgrader.Upgrade(w, r, nil)
+	ws, err := b.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		b.log.Debug("no WebSocket", "addr", r.RemoteAddr, "err", err) // the client has been told
 		return

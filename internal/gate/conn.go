@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"net"
 	"sync"
-	"time"
 
 	"drover/internal/iot"
 )
@@ -19,10 +18,11 @@ type Conn struct {
 	id          iot.CertificateID
 	certificate *x509.Certificate
 
+	end iot.Time // of the certificate; of the lock of live
+
 	mu      sync.Mutex
 	dropped bool
 	onDrop  func()
-	expiry  *time.Timer // of a claim; nil for others
 }
 
 // CertificateID returns the id of the certificate that the client showed, "" if it was not
@@ -85,18 +85,6 @@ func (c *Conn) forget() {
 	if c.id != "" {
 		c.live.remove(c)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.expiry != nil {
-		c.expiry.Stop()
-	}
-}
-
-// expires lets the connection be dropped at a time.
-func (c *Conn) expires(at time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.expiry = time.AfterFunc(time.Until(at), c.drop)
 }
 
 // Listener hands out connections that came through gates. It is a net.Listener, so that a

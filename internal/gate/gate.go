@@ -18,6 +18,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -360,21 +361,25 @@ func (g *Gate) admit(ctx context.Context, c *Conn, state tls.ConnectionState) er
 	c.id = pki.ID(c.certificate)
 	g.live.add(c)
 	h, err := g.cfg.Devices.Admit(ctx, state)
-	if err == nil && h.Claim != "" {
-		// A claim lives for minutes, and nothing that came in with it shall live longer.
-		c.expires(h.NotAfter.Std())
+	if err == nil {
+		g.live.until(c, h.NotAfter)
 	}
 	return err
 }
 
-// Live is the connections of clients that showed a certificate.
+// Live is the connections of clients that showed a certificate. None outlives it.
 type Live struct {
 	mu    sync.Mutex
 	conns map[iot.CertificateID]map[*Conn]struct{}
+	next  iot.Time // no certificate of a connection ends before
 }
 
+const never iot.Time = math.MaxInt64
+
 // NewLive returns a Live without connections.
-func NewLive() *Live { return &Live{conns: make(map[iot.CertificateID]map[*Conn]struct{})} }
+func NewLive() *Live {
+	return &Live{conns: make(map[iot.CertificateID]map[*Conn]struct{}), next: never}
+}
 
 func (l *Live) add(c *Conn) {
 	l.mu.Lock()
@@ -391,6 +396,39 @@ func (l *Live) remove(c *Conn) {
 	delete(l.conns[c.id], c)
 	if len(l.conns[c.id]) == 0 {
 		delete(l.conns, c.id)
+	}
+}
+
+// until notes when the certificate of a connection ends, or the claim that it is.
+func (l *Live) until(c *Conn, end iot.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.end = end
+	l.next = min(l.next, end)
+}
+
+// Expire ends the connections whose certificates are past their end. Nearly always it only looks at
+// one number, so that it can be called often.
+func (l *Live) Expire(now iot.Time) {
+	l.mu.Lock()
+	var ended []*Conn
+	if now > l.next {
+		l.next = never
+		for _, conns := range l.conns {
+			for c := range conns {
+				switch {
+				case c.end == 0: // not known yet
+				case now > c.end:
+					ended = append(ended, c)
+				default:
+					l.next = min(l.next, c.end)
+				}
+			}
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range ended {
+		c.drop()
 	}
 }
 

@@ -373,18 +373,32 @@ func TestGateDropsWhatIsNoGoodAnyMore(t *testing.T) {
 	r.must(errors.Join(client.Close(), server.Close()))
 }
 
-func TestGateEndsWithTheClaim(t *testing.T) {
+// TestGateEndsWithTheCertificate: a connection ends when its certificate does, or its claim, and no other.
+func TestGateEndsWithTheCertificate(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.registry.claim = 200 * time.Millisecond
+	forGood, forGoodServer := r.connect(r.config())
+	id := pki.ID(r.client.Leaf)
+	r.registry.claim = time.Minute
+	r.devices.CertificateChanged(id, true)
 	client, server := r.connect(r.config())
+	now := time.Now()
+	r.live.Expire(iot.At(now))
+	r.live.Expire(iot.At(now.Add(30 * time.Second)))
+	if server.dropped {
+		t.Error("ended too early")
+	}
+	r.live.Expire(iot.At(now.Add(2 * time.Minute)))
 	closed(t, client)
-	r.must(client.Close())
-	_ = server.Close() // closed already
+	if forGoodServer.dropped {
+		t.Error("another connection has ended")
+	}
+	if want := iot.At(pki.Expiry); r.live.next != want {
+		t.Errorf("the next one ends at %d, want %d", r.live.next, want)
+	}
+	_ = errors.Join(client.Close(), server.Close(), forGood.Close(), forGoodServer.Close()) // of which some are closed already
 }
 
-// TestGateSocketIsForgotten: who closes the socket under TLS, so as not to wait, is forgotten like
-// who closes the connection.
 func TestGateSocketIsForgotten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
