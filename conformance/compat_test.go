@@ -33,8 +33,20 @@ func TestCompatibility(t *testing.T) {
 	}
 	here := testsIn(t, ".")
 	all := slices.Clone(here)
-	for _, name := range []string{"access", "authorizer", "broker", "controlplane", "dataplane", "engine", "gate", "iot", "pki", "registry"} {
-		all = append(all, testsIn(t, filepath.Join("..", "internal", name))...)
+	files, err := filepath.Glob(filepath.Join("..", "internal", "*", "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	below, err := filepath.Glob(filepath.Join("..", "internal", "*", "*", "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := map[string]bool{}
+	for _, file := range append(files, below...) {
+		folders[filepath.Dir(file)] = true
+	}
+	for folder := range folders {
+		all = append(all, testsIn(t, folder)...)
 	}
 
 	for letter, count := range statements {
@@ -69,6 +81,21 @@ func TestCompatibility(t *testing.T) {
 				}
 			}
 		}
+	}
+
+	// What is said about attacks.
+	security, err := os.ReadFile(filepath.Join("..", "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`").FindAllStringSubmatch(string(security), -1)
+	for _, m := range named {
+		if m[1] != "TestAuthorization" && m[1] != "TestInvokeAuthorizer" && !slices.Contains(all, m[1]) { // operations
+			t.Errorf("security.md: there is no %s", m[1])
+		}
+	}
+	if len(named) < 10 {
+		t.Errorf("security.md names %d tests", len(named))
 	}
 
 	// What is said about the API as a whole.
@@ -147,12 +174,12 @@ func testsIn(t *testing.T, folder string) (names []string) {
 			t.Fatal(err)
 		}
 		for _, d := range parsed.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && (strings.HasPrefix(f.Name.Name, "Test") || strings.HasPrefix(f.Name.Name, "Fuzz")) {
 				names = append(names, f.Name.Name)
 			}
 		}
 	}
-	if len(names) == 0 {
+	if len(names) == 0 && folder == "." {
 		t.Fatalf("no tests in %s", folder)
 	}
 	return names

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -313,4 +314,76 @@ func TestB120B261B262HTTPPermissions(t *testing.T) {
 			t.Errorf("%s %s: %d %v", c.method, c.path, status, answer)
 		}
 	}
+}
+
+// TestWebSocketOfAnotherOrigin: a page may use what the browser adds by itself, to be of this machine or a
+// certificate, only where it comes from; with a signature in its URL it may come from anywhere.
+func TestWebSocketOfAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	const friend = "https://console.example.com"
+	f := fleetOn(t, ownServer(t, append([]string{"--websocket-origin", friend}, tlsFlags...)...))
+	device := f.httpClient(f.config(with(f.newCertificate(true))))
+	for _, c := range []struct {
+		name, url, origin string
+		client            *http.Client
+		want              int
+	}{
+		{"no page", f.http + "/mqtt", "", http.DefaultClient, 101},
+		{"its own", f.http + "/mqtt", f.http, http.DefaultClient, 101},
+		{"another", f.http + "/mqtt", "https://evil.example.com", http.DefaultClient, 403},
+		{"none", f.http + "/mqtt", "null", http.DefaultClient, 403},
+		{"one that is named", f.http + "/mqtt", friend, http.DefaultClient, 101},
+		{"signed", f.signedURL(f.http, handshake{}), "https://evil.example.com", http.DefaultClient, 101},
+		{"with a certificate", f.deviceHTTPS + "/mqtt", "https://evil.example.com", device, 403},
+		{"with a certificate, its own", f.deviceHTTPS + "/mqtt", f.deviceHTTPS, device, 101},
+	} {
+		if status := f.upgrade(c.client, c.url, "Origin", c.origin); status != c.want {
+			t.Errorf("%s: %d, want %d", c.name, status, c.want)
+		}
+	}
+	// A name that somebody lets lead to this machine.
+	r := f.upgrading(f.http + "/mqtt")
+	r.Host = "evil.example.com"
+	for name, value := range map[string]string{"Origin": "http://evil.example.com", "Sec-Websocket-Version": "13", "Sec-Websocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-Websocket-Protocol": "mqtt"} {
+		r.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	f.must(err)
+	f.must(resp.Body.Close())
+	if resp.StatusCode != 403 {
+		t.Errorf("a name that leads here: %d", resp.StatusCode)
+	}
+}
+
+// TestCertificateEndsWhileConnected: what came in with a certificate ends when the certificate does.
+func TestCertificateEndsWhileConnected(t *testing.T) {
+	t.Parallel()
+	f := fleetOn(t, ownServer(t, append([]string{"--test"}, tlsFlags...)...))
+	thing := f.thing("t")
+	c := selfSigned(t, "x", func(x *x509.Certificate) { x.NotAfter = time.Now().Add(time.Hour) })
+	f.registerAlone(c, types.CertificateStatusActive)
+	f.allow(c.id)
+	events := f.watch("$aws/events/presence/disconnected/#")
+	d, err := f.overTLS(f.mqtts, f.config(with(c)), "d", 5)
+	f.must(err)
+	w, err := f.overWebSocket(strings.Replace(f.deviceHTTPS, "127.0.0.1", "localhost", 1)+"/mqtt", f.config(with(c), func(c *tls.Config) { c.ServerName = "" }), "w")
+	f.must(err)
+	client := f.httpClient(f.config(with(c)))
+	if status, err := f.pending(client, f.deviceHTTPS, thing); err != nil || status != 200 {
+		t.Fatalf("%d, %v", status, err)
+	}
+	f.clock(`{"advance":"59m"}`)
+	f.must(d.publish("x", "y", 1))
+	f.clock(`{"advance":"2m"}`)
+	f.awaitGone(d)
+	f.awaitGone(w)
+	for range 2 {
+		if e := event(t, events); e["disconnectReason"] != "AUTH_ERROR" || e["principalIdentifier"] != c.id {
+			t.Errorf("%v", e)
+		}
+	}
+	if status, err := f.pending(client, f.deviceHTTPS, thing); err == nil {
+		t.Errorf("HTTPS: %d", status)
+	}
+	f.shut(f.mqtts, f.config(with(c)))
 }

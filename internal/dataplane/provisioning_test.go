@@ -3,7 +3,9 @@ package dataplane
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
+	"time"
 
 	"drover/internal/iot"
 )
@@ -97,6 +99,36 @@ func TestProvisioningIsBounded(t *testing.T) {
 	if v := New(Config{}).HandlePublish(b, m); v != Refuse {
 		t.Errorf("without a Provisioner: %v", v)
 	}
+}
+
+// Whoever has a claim gets only so many certificates a second; registering with them is not concerned.
+func TestProvisioningIsPaced(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	p := provisioner{entered: make(chan struct{}, 10), leave: make(chan struct{}), err: iot.Errorf(iot.InvalidToken, "no")}
+	close(p.leave)
+	h := New(Config{Provisioner: p, Registrations: 3, Now: func() time.Time { return now }})
+	b := box{sent: make(chan sent, 1)}
+	made := func() (n int) {
+		for range 5 {
+			h.HandlePublish(b, Message{Topic: "$aws/certificates/create/json", QoS: 1})
+			if m := <-b.sent; !strings.Contains(m.payload, `"statusCode":429,"errorCode":"Throttled"`) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := made(); n != 3 {
+		t.Errorf("%d certificates in a second", n)
+	}
+	const register = "$aws/provisioning-templates/t/provision/json"
+	h.HandlePublish(b, Message{Topic: register, QoS: 1})
+	b.rejected(t, register, 400, "InvalidCertificateOwnershipToken")
+	now = now.Add(time.Second)
+	if n := made(); n != 3 {
+		t.Errorf("%d certificates in the next second", n)
+	}
+	h.Wait()
 }
 
 func TestProvisioningRejections(t *testing.T) {
