@@ -57,9 +57,10 @@ type DB struct {
 	writing   chan struct{} // full while somebody writes; senders queue in order of arrival
 	writer    *conn
 	hook      func([]iot.Record)
-	state     state // of the writer
-	appended  int64 // the last position that was given to a record of ours
-	unsettled *tx   // of which nobody knows whether it was committed
+	buf       []byte // for encoding, of the transaction that runs
+	state     state  // of the writer
+	appended  int64  // the last position that was given to a record of ours
+	unsettled *tx    // of which nobody knows whether it was committed
 	patience  time.Duration
 
 	readers chan *conn
@@ -219,6 +220,9 @@ const (
 	settlePause    = 50 * time.Millisecond
 )
 
+// keptBuffer is how many bytes for encoding are kept from one transaction to the next.
+const keptBuffer = 1 << 20
+
 // Update implements store.Store. Transactions run one at a time, in the order of the
 // calls. Once f runs, ctx has no say any more.
 func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
@@ -232,8 +236,11 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 		}
 	}
 	for try := 1; ; try++ {
-		t := &tx{reader: reader{d.writer, d.self}, state: d.state}
+		t := &tx{reader: reader{d.writer, d.self}, state: d.state, buf: d.buf[:0]}
 		err := d.transact(ctx, t, f)
+		if d.buf = t.buf; cap(d.buf) > keptBuffer {
+			d.buf = nil
+		}
 		if errors.Is(err, store.ErrUnknown) {
 			d.unsettled = t
 			err = d.findOut(ctx, err)
