@@ -254,7 +254,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Store: kept, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
 		Objects: files.objects,
-		Publish: func(records []iot.Record) { publisher.Publish(records) },
+		Publish: func(ctx context.Context, records []iot.Record) error { return publisher.Publish(ctx, records) },
 		Told:    func() { devices.Told() },
 		Settled: func() <-chan struct{} { return s.broker.Settled() },
 	})

@@ -60,7 +60,9 @@ func BenchmarkPublish(b *testing.B) {
 			records := []iot.Record{{Kind: iot.ExecutionChanged, Execution: &list[0], List: true, Next: true, Queue: list}}
 			b.ReportAllocs()
 			for b.Loop() {
-				p.Publish(records)
+				if err := p.Publish(b.Context(), records); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -15,25 +16,29 @@ import (
 const eventsRoot = "$aws/events/"
 
 // publishEvent publishes the event of a record if its type is switched on (spec §14,
-// registry spec §7). It notices changes of the configuration by their records.
-func (p *Publisher) publishEvent(r *iot.Record) {
+// registry spec §7). It notices changes of the configuration by their records. It fails only while the
+// database is out of reach.
+func (p *Publisher) publishEvent(ctx context.Context, r *iot.Record) error {
 	if r.Kind == iot.EventsConfigured {
 		p.current = false
-		return
+		return nil
 	}
 	k, ok := eventKinds[r.Kind]
-	if !ok || k.configuration != always && !p.isEnabled(k.configuration) {
-		return
+	if !ok {
+		return nil
+	}
+	if on, err := p.isEnabled(ctx, k.configuration); err != nil || !on {
+		return err
 	}
 	topic, event, err := k.make(p.realm, r)
 	if err != nil {
 		p.log.Error("event left out", "kind", r.Kind, "record", r.ID, "err", err)
-		return
+		return nil
 	}
-	if event == nil || !p.broker.HasSubscribers(eventsRoot+topic) {
-		return
+	if event != nil && p.broker.HasSubscribers(eventsRoot+topic) {
+		p.send(eventsRoot+topic, event)
 	}
-	p.send(eventsRoot+topic, event)
+	return nil
 }
 
 // send publishes an event that is known to have a subscriber.
@@ -49,19 +54,29 @@ func (p *Publisher) send(topic string, event any) {
 	p.metrics.event.Inc()
 }
 
-// isEnabled reports whether events of the type are on. As long as the configuration cannot
-// be read, the last one known counts.
-func (p *Publisher) isEnabled(t iot.EventType) bool {
+// isEnabled reports whether events of the type are on. If the configuration cannot be read, for
+// another reason than that the database is out of reach, the last one known counts.
+func (p *Publisher) isEnabled(ctx context.Context, t iot.EventType) (bool, error) {
+	if t == always {
+		return true, nil
+	}
 	if p.stale.Swap(false) || !p.current {
 		p.current = false
-		c, err := p.events.EventConfigurations(context.Background())
-		if err != nil {
+		var waited time.Duration
+		c, err := p.events.EventConfigurations(context.WithoutCancel(ctx))
+		for p.pause(ctx, err, &waited) {
+			c, err = p.events.EventConfigurations(context.WithoutCancel(ctx))
+		}
+		switch {
+		case iot.ErrorCode(err) == iot.Unavailable:
+			return false, err
+		case err != nil:
 			p.log.Error("read the event configuration", "err", err)
-		} else {
+		default:
 			p.enabled, p.current = c.Enabled, true
 		}
 	}
-	return p.enabled[t]
+	return p.enabled[t], nil
 }
 
 // EventsChanged says that the event configuration was changed without a record being published here.

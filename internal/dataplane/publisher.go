@@ -89,16 +89,43 @@ func (p *Publisher) now() iot.Time { return iot.At(p.clock()) }
 // Publish tells devices and applications of the records, which come in the order of the
 // commits; it has one caller at a time. For each record notify goes before notify-next, and
 // both before the event (spec §13.4). Nothing is made that nobody would get.
-func (p *Publisher) Publish(records []iot.Record) {
+//
+// What messages are made of may have to be read: while the database is out of reach everything waits
+// for it. If ctx ends meanwhile the error says so, and what is left has not been told.
+func (p *Publisher) Publish(ctx context.Context, records []iot.Record) error {
 	for i := range records {
 		r := &records[i]
 		if r.List {
 			p.publishList(r)
 		}
 		if r.Next {
-			p.publishNext(r)
+			if err := p.publishNext(ctx, r); err != nil {
+				return err
+			}
 		}
-		p.publishEvent(r)
+		if err := p.publishEvent(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause waits if err says that the database is out of reach, longer each time, and reports whether it
+// is worth trying again: as long as ctx has not ended.
+func (p *Publisher) pause(ctx context.Context, err error, waited *time.Duration) bool {
+	const first, most = 10 * time.Millisecond, time.Second
+	if iot.ErrorCode(err) != iot.Unavailable {
+		return false
+	}
+	if *waited == 0 {
+		p.log.Warn("messages wait for the database", "err", err)
+	}
+	*waited = max(first, min(2**waited, most))
+	select {
+	case <-time.After(*waited):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -112,16 +139,24 @@ func (p *Publisher) publishList(r *iot.Record) {
 	p.metrics.notify.Inc()
 }
 
-func (p *Publisher) publishNext(r *iot.Record) {
+// publishNext fails only while the database is out of reach.
+func (p *Publisher) publishNext(ctx context.Context, r *iot.Record) error {
 	topic := noticeTopic(r.Execution.Thing, notifyNext, r.Execution.Namespace)
 	if !p.broker.HasSubscribers(topic) {
-		return
+		return nil
 	}
 	var next *iot.Execution
 	var document string
 	if len(r.Queue) > 0 {
 		next = &r.Queue[0]
+		var waited time.Duration
 		delivery, err := p.documents.Document(next)
+		for p.pause(ctx, err, &waited) {
+			delivery, err = p.documents.Document(next)
+		}
+		if iot.ErrorCode(err) == iot.Unavailable {
+			return err
+		}
 		if err == nil {
 			document, err = render(delivery, p.signer)
 		}
@@ -129,9 +164,10 @@ func (p *Publisher) publishNext(r *iot.Record) {
 			// A notice without its document would be worse than none. Most likely the job has
 			// been deleted meanwhile, and the notice of that is on its way.
 			p.log.Warn("notify-next left out: no document", "thing", next.Thing, "job", next.JobID, "err", err)
-			return
+			return nil
 		}
 	}
 	p.broker.Publish(topic, appendNext(make([]byte, 0, 384+len(document)), next, document, p.now()), 1)
 	p.metrics.notifyNext.Inc()
+	return nil
 }

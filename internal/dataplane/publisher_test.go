@@ -1,11 +1,13 @@
 package dataplane
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"drover/internal/iot"
 )
@@ -199,6 +201,33 @@ func TestNextIsLeftOutWithoutItsDocument(t *testing.T) {
 	r.want(listNotice(0, `"QUEUED":[`+pending("j2", 0, -1, 1)+`]`))
 }
 
+// What has happened is told, if not at once, though what the message is made of cannot be read for a while.
+func TestMessagesWaitForTheDatabase(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.outages = 10
+		r.queue("j1")
+		r.want(listNotice(0, `"QUEUED":[`+pending("j1", 0, -1, 1)+`]`), nextNotice(0, "j1", "QUEUED", 0, -1, 1))
+		r.enable("JOB_EXECUTION")
+		r.outages = 10
+		r.move("j1", iot.Canceled)
+		if sent := r.take(); len(sent) != 3 || !strings.HasPrefix(sent[2], "$aws/events/jobExecution/") {
+			t.Errorf("sent %v, want two notices and an event", sent)
+		}
+
+		// Unless there is no time to wait: then the caller knows.
+		r.outages = 1
+		r.enable("JOB_EXECUTION")
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := r.p.Publish(ctx, []iot.Record{{Kind: iot.JobDone}}); iot.ErrorCode(err) != iot.Unavailable {
+			t.Errorf("published: %v", err)
+		}
+		r.want()
+	})
+}
+
 func TestS197_EventsAreOffByDefault(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -216,7 +245,7 @@ func (r *rig) publishJob(kind iot.Kind, j iot.Job) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.p.Publish([]iot.Record{record})
+	r.publish([]iot.Record{record})
 }
 
 // job is a job with something in every member that events show.
@@ -383,7 +412,7 @@ func TestNothingIsMadeWithoutSubscribers(t *testing.T) {
 	r.queue("j1")
 	r.move("j1", iot.Canceled)
 	r.publishJob(iot.JobDone, r.job())
-	r.p.Publish([]iot.Record{{At: r.at, Kind: iot.ThingCreated, Data: []byte(`{"name":"t1"}`)}})
+	r.publish([]iot.Record{{At: r.at, Kind: iot.ThingCreated, Data: []byte(`{"name":"t1"}`)}})
 	r.p.Connected(Connection{ClientID: "c1"})
 	r.want()
 }
@@ -393,7 +422,7 @@ func TestBrokenRecordsAreLeftOut(t *testing.T) {
 	r := newRig(t)
 	r.enable(iot.EventTypes()...)
 	for _, kind := range []iot.Kind{iot.JobDone, iot.ThingCreated} {
-		r.p.Publish([]iot.Record{{At: r.at, Kind: kind, Data: []byte(`{`)}})
+		r.publish([]iot.Record{{At: r.at, Kind: kind, Data: []byte(`{`)}})
 	}
 	r.want()
 }
@@ -458,10 +487,10 @@ func TestRegistryEvents(t *testing.T) {
 			record := iot.Record{At: r.at, Kind: c.kind, Data: []byte(c.data)}
 			others := slices.DeleteFunc(iot.EventTypes(), func(e iot.EventType) bool { return e == c.configuration })
 			r.enable(others...)
-			r.p.Publish([]iot.Record{record})
+			r.publish([]iot.Record{record})
 			r.want()
 			r.enable(c.configuration)
-			r.p.Publish([]iot.Record{record})
+			r.publish([]iot.Record{record})
 			r.event(c.topic, c.want)
 		})
 	}

@@ -35,6 +35,7 @@ type rig struct {
 	numbers map[string]int64
 	seq     int64
 	fail    error // what the engine answers to everything, if set
+	outages int   // how many readings of the publisher are to fail because there is no database
 	timeout int64 // minutes that every job gives an execution in progress, 0 for ever
 	windows bool  // what is queued now is of jobs with maintenance windows
 	enabled map[iot.EventType]bool
@@ -76,7 +77,14 @@ func (r *rig) Queue(q *iot.Request, reply func(*iot.Answer, error)) {
 	defer r.mu.Unlock()
 	answer, records, err := r.carryOut(q)
 	reply(answer, err)
-	r.p.Publish(records)
+	r.publish(records)
+}
+
+// publish publishes records, which must not fail.
+func (r *rig) publish(records []iot.Record) {
+	if err := r.p.Publish(r.t.Context(), records); err != nil {
+		r.t.Errorf("publish: %v", err)
+	}
 }
 
 func (r *rig) Flush() {}
@@ -188,14 +196,14 @@ func (r *rig) queueIn(thing iot.ThingName, job iot.JobID, namespace string) {
 		Seq: r.seq, Job: r.jobs[job], JobID: job, Namespace: namespace, Number: r.numbers[key],
 		Status: iot.Queued, Version: 1, QueuedAt: r.at, UpdatedAt: r.at, Windowed: r.windows,
 	})
-	r.p.Publish(r.records(&c))
+	r.publish(r.records(&c))
 }
 
 // move is what the service does to an execution: cancel it, say.
 func (r *rig) move(job iot.JobID, to iot.ExecutionStatus) {
 	q := r.things["t1"]
 	c := q.Move(r.at, q.Find(job, 0).Seq, to, nil, true)
-	r.p.Publish(r.records(&c))
+	r.publish(r.records(&c))
 }
 
 // drop deletes an execution of t1.
@@ -203,7 +211,7 @@ func (r *rig) drop(job iot.JobID) {
 	q := r.things["t1"]
 	c := q.Drop(q.Find(job, 0).Seq)
 	e := c.Execution
-	r.p.Publish([]iot.Record{{At: r.at, Kind: iot.ExecutionDeleted, JobID: job, Execution: &e, List: c.List, Next: c.Next, Queue: c.Queue}})
+	r.publish([]iot.Record{{At: r.at, Kind: iot.ExecutionDeleted, JobID: job, Execution: &e, List: c.List, Next: c.Next, Queue: c.Queue}})
 }
 
 func (r *rig) tick() { r.at += 1000 }
@@ -226,10 +234,22 @@ func (r *rig) send(s sent) {
 }
 
 func (r *rig) Document(x *iot.Execution) (iot.Delivery, error) {
+	if err := r.outage(); err != nil {
+		return iot.Delivery{}, err
+	}
 	if _, ok := r.docs[x.Job]; !ok {
 		return iot.Delivery{}, iot.Errorf(iot.NotFound, "no job %d", x.Job)
 	}
 	return r.deliver(x), nil
+}
+
+// outage is the error of the next reading.
+func (r *rig) outage() error {
+	if r.outages == 0 {
+		return nil
+	}
+	r.outages--
+	return iot.Errorf(iot.Unavailable, "no database")
 }
 
 // deliver returns the document of an execution's job.
@@ -251,6 +271,9 @@ func (r *rig) Presign(o iot.ObjectURL) (string, error) {
 }
 
 func (r *rig) EventConfigurations(context.Context) (iot.EventConfigurations, error) {
+	if err := r.outage(); err != nil {
+		return iot.EventConfigurations{}, err
+	}
 	r.loads++
 	if r.fail != nil {
 		return iot.EventConfigurations{}, r.fail
@@ -264,7 +287,7 @@ func (r *rig) enable(types ...iot.EventType) {
 	for _, t := range types {
 		r.enabled[t] = true
 	}
-	r.p.Publish([]iot.Record{{At: r.at, Kind: iot.EventsConfigured}})
+	r.publish([]iot.Record{{At: r.at, Kind: iot.EventsConfigured}})
 }
 
 // client is a connected device.

@@ -20,8 +20,9 @@ type Config struct {
 	Store store.Store
 	Realm iot.Realm
 	// Publish hands records on to whoever is connected, in the order of the commits. It is
-	// called from one goroutine at a time.
-	Publish func([]iot.Record)
+	// called from one goroutine at a time. An error says that not all of them could be handed on
+	// before ctx ended, and stops publishing: they are published by the next process, or by another node.
+	Publish func(ctx context.Context, records []iot.Record) error
 	// Told is called when the answers of a batch, and the records of its commit, have been
 	// handed on. Default: nothing.
 	Told func()
@@ -86,7 +87,7 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
 	if cfg.Publish == nil {
-		cfg.Publish = func([]iot.Record) {}
+		cfg.Publish = func(context.Context, []iot.Record) error { return nil }
 	}
 	if cfg.Settled == nil {
 		closed := make(chan struct{})

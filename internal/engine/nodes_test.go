@@ -40,13 +40,14 @@ func newNode(t *testing.T, cfg sqlstore.Config, before func()) *node {
 	n := &node{db: db, result: make(chan error, 1)}
 	n.Engine, err = engine.New(engine.Config{
 		Store: db, Realm: iot.Realm{Account: "123456789012", Region: "eu-central-1"}, ChunkSize: 10, BatchSize: 10, Poll: 50 * time.Millisecond,
-		Publish: func(records []iot.Record) {
+		Publish: func(_ context.Context, records []iot.Record) error {
 			if before != nil {
 				before()
 			}
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.records = append(n.records, records...)
+			return nil
 		},
 	})
 	if err != nil {

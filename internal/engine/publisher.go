@@ -14,7 +14,7 @@ import (
 // publisher hands on answers and records in the order of the commits.
 type publisher struct {
 	e       *Engine
-	publish func([]iot.Record)
+	publish func(context.Context, []iot.Record) error
 
 	mu      sync.Mutex
 	changed sync.Cond // signals items and room
@@ -50,7 +50,7 @@ const (
 	settlePatience = 5 * time.Second
 )
 
-func newPublisher(e *Engine, publish func([]iot.Record)) *publisher {
+func newPublisher(e *Engine, publish func(context.Context, []iot.Record) error) *publisher {
 	p := &publisher{e: e, publish: publish}
 	p.changed.L = &p.mu
 	return p
@@ -122,7 +122,8 @@ func (p *publisher) close() {
 }
 
 // run hands on what is committed until close. What is committed when others may have taken this
-// node for dead, and is not sure any more until ctx ends, is left to them.
+// node for dead, and is not sure any more until ctx ends, is left to them; as is, if ctx ends, what
+// cannot be told because the database is out of reach.
 func (p *publisher) run(ctx context.Context) error {
 	last, advanced := time.Now(), time.Now()
 	var failed error
@@ -144,12 +145,12 @@ func (p *publisher) run(ctx context.Context) error {
 			case errors.Is(failed, store.ErrFenced): // which the engine says itself
 				return nil
 			}
-			return fmt.Errorf("records are left to other nodes: %w", failed)
+			return fmt.Errorf("records are left to other nodes, or to the next run: %w", failed)
 		}
 		if failed == nil {
 			failed = p.e.store.Hold(ctx)
 		}
-		p.deliver(items, failed == nil)
+		failed = p.deliver(ctx, items, failed)
 		if failed != nil || time.Since(last) < savePeriod {
 			continue
 		}
@@ -169,15 +170,15 @@ func (p *publisher) run(ctx context.Context) error {
 // look lets run save the position, though nothing is committed.
 func (p *publisher) look() { p.put(item{}) }
 
-// deliver hands on items: of each commit the answers first. Whether records are published, too, is
-// for the caller to say.
-func (p *publisher) deliver(items []item, publish bool) {
+// deliver hands on items: of each commit the answers first. Records are published unless something
+// has failed; it returns what has.
+func (p *publisher) deliver(ctx context.Context, items []item, failed error) error {
 	for _, it := range items {
 		for _, a := range it.answers {
 			a.reply(a.answer, a.err)
 		}
 		p.e.metrics.answered(it.answers)
-		p.handOn(it, publish)
+		failed = p.handOn(ctx, it, failed)
 		if len(it.answers) > 0 {
 			p.e.told()
 		}
@@ -185,6 +186,7 @@ func (p *publisher) deliver(items []item, publish bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.handing = time.Time{}
+	return failed
 }
 
 // behind returns how many records are committed and not handed on, and for how long the oldest
@@ -203,38 +205,38 @@ func (p *publisher) behind() (records int, age time.Duration) {
 }
 
 // drain hands on what is there, for an engine that does not run.
-func (p *publisher) drain() {
+func (p *publisher) drain(ctx context.Context) error {
 	p.mu.Lock()
 	items := p.items
 	p.items = nil
 	p.mu.Unlock()
-	p.deliver(items, true)
+	return p.deliver(ctx, items, nil)
 }
 
-// handOn publishes the records of a commit.
-func (p *publisher) handOn(it item, publish bool) {
-	records, n := it.records, len(it.records)
-	if publish && it.published != nil {
-		defer close(it.published)
-	}
-	if n == 0 {
-		return
-	}
+// handOn publishes the records of a commit, unless something has failed; it returns what has.
+func (p *publisher) handOn(ctx context.Context, it item, failed error) error {
+	records := it.records
 	// What was committed while recover read the journal has been published by it.
 	for !it.foreign && len(records) > 0 && records[0].ID <= p.position {
 		records = records[1:]
 	}
-	if len(records) > 0 && publish {
-		p.publish(records)
-		if !it.foreign {
+	if len(records) > 0 && failed == nil {
+		failed = p.publish(ctx, records)
+		if failed == nil && !it.foreign {
 			p.position = records[len(records)-1].ID
 			p.e.metrics.position.Set(float64(p.position))
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.backlog -= n
-	p.changed.Broadcast()
+	if failed == nil && it.published != nil {
+		close(it.published)
+	}
+	if len(it.records) > 0 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.backlog -= len(it.records)
+		p.changed.Broadcast()
+	}
+	return failed
 }
 
 // save stores how far the journal has been published, once all of that is safe. If that
@@ -319,7 +321,9 @@ func (p *publisher) recover(ctx context.Context) error {
 			return err
 		}
 		if len(records) > 0 {
-			p.publish(records)
+			if err := p.publish(ctx, records); err != nil {
+				return err
+			}
 			p.position = records[len(records)-1].ID
 			p.e.log.InfoContext(ctx, "published records of a former run", "records", len(records), "position", p.position)
 		}

@@ -158,7 +158,7 @@ func (s *scene) open(cfg sqlstore.Config) {
 		s.t.Fatal(err)
 	}
 	s.db, s.cfg = db, cfg
-	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: s.publish, ChunkSize: 3, BatchSize: 4, Poll: 24 * time.Hour})
+	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: func(_ context.Context, records []iot.Record) error { s.publish(records); return nil }, ChunkSize: 3, BatchSize: 4, Poll: 24 * time.Hour})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -101,14 +101,14 @@ func (e *Engine) retentionOnce(ctx context.Context) (bool, error) {
 // any more and all of it has been published. It is for clocks under control; a running
 // engine does the same by itself.
 func (e *Engine) Settle(ctx context.Context) error {
-	if err := e.doDue(ctx, func() {}); err != nil {
+	if err := e.doDue(ctx, func(context.Context) error { return nil }); err != nil {
 		return err
 	}
 	return e.publisher.idle(ctx)
 }
 
 // doDue does what is due, calling between after each chunk.
-func (e *Engine) doDue(ctx context.Context, between func()) error {
+func (e *Engine) doDue(ctx context.Context, between func(context.Context) error) error {
 	for {
 		busy := false
 		for _, once := range []func(context.Context) (bool, error){e.timeoutsOnce, e.jobsOnce, e.retentionOnce} {
@@ -117,7 +117,9 @@ func (e *Engine) doDue(ctx context.Context, between func()) error {
 				return err
 			}
 			busy = busy || more
-			between()
+			if err := between(ctx); err != nil {
+				return err
+			}
 		}
 		if !busy {
 			return nil
@@ -156,7 +158,9 @@ func (e *Engine) Step(ctx context.Context, requests []*iot.Request) (replies []R
 	}
 	if len(batch) > 0 {
 		e.batchOnce(ctx, batch)
-		e.publisher.drain()
+		if err := e.publisher.drain(ctx); err != nil {
+			return replies, 0, err
+		}
 	}
 	for {
 		if next, err = e.NextDue(ctx); err != nil || next == 0 || next > e.now() {

@@ -108,7 +108,7 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 		devices: make(map[iot.ThingName]*device, cfg.Fleet.Things), result: &Result{Things: cfg.Fleet.Things, Seed: cfg.Seed},
 	}
 	s.cfg.Limit = cmp.Or(cfg.Limit, 30*24*time.Hour)
-	s.engine, err = engine.New(engine.Config{Store: db, Realm: cfg.Realm, Now: func() time.Time { return s.now }, Publish: s.hear,
+	s.engine, err = engine.New(engine.Config{Store: db, Realm: cfg.Realm, Now: func() time.Time { return s.now }, Publish: func(_ context.Context, records []iot.Record) error { s.hear(records); return nil },
 		Objects: iot.ObjectStore{AnyHost: true, UploadBucket: "any"}})
 	if err != nil {
 		return nil, err
