@@ -265,7 +265,7 @@ func (c compiler) value(t reflect.Type, prefix string, tags map[string]string) (
 	if err := v.constrain(prefix, tags); err != nil {
 		return nil, err
 	}
-	v.plain = v.length == nil && v.bytes == nil && v.size == nil && v.limits == nil && v.pattern == nil && v.enum == nil &&
+	v.plain = v.kind != text && v.length == nil && v.bytes == nil && v.size == nil && v.limits == nil && v.pattern == nil && v.enum == nil &&
 		v.object == nil && (v.key == nil || v.key.plain) && (v.item == nil || v.item.plain)
 	return v, nil
 }

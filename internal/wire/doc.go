@@ -37,6 +37,7 @@
 //
 // Field types are strings, booleans, integers, floats, []byte (base64), slices, maps with text keys, structs, anything
 // that implements json.Unmarshaler, and pointers to these. Embedded structs are part of the struct around them.
+// No text may hold the character U+0000.
 // JSON null is the same as an absent member, and is left out of lists and maps.
 //
 // A pointer tells absent (nil) from given. A plain text field is absent if empty: required then means not empty. A plain

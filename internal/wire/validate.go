@@ -118,8 +118,11 @@ func (c *checker) value(d *value, v reflect.Value) {
 	if d.limits != nil {
 		c.bounds(d.limits, v, asFloat(v), "have value %s than or equal to %s")
 	}
-	if d.pattern != nil && !d.pattern.MatchString(v.String()) {
+	switch {
+	case d.pattern != nil && !d.pattern.MatchString(v.String()):
 		c.fail(v, "satisfy regular expression pattern: %s", d.patternText)
+	case d.kind == text && strings.IndexByte(v.String(), 0) >= 0: // which no text of PostgreSQL can hold
+		c.fail(v, `satisfy regular expression pattern: [^\u0000]*`)
 	}
 	if d.enum != nil && !slices.Contains(d.enum, v.String()) {
 		c.fail(v, "satisfy enum value set: [%s]", strings.Join(d.enum, ", "))
