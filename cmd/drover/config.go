@@ -21,38 +21,39 @@ import (
 
 // serveConfig is everything that can be said about a server.
 type serveConfig struct {
-	Config         kong.ConfigFlag   `help:"YAML file with flags of serve as keys, such as \"http: 127.0.0.1:8080\"." placeholder:"FILE"`
-	Data           string            `help:"Folder for everything that is kept." default:"./drover-data" type:"path" placeholder:"DIR"`
-	HTTP           string            `name:"http" help:"Address of the API; port 0 picks a free one; empty for none." default:"127.0.0.1:8080"`
-	MQTT           string            `name:"mqtt" help:"Address for devices without TLS; port 0 picks a free one; empty for none." default:"127.0.0.1:1883"`
-	HTTPS          string            `name:"https" help:"Address of the API with TLS." placeholder:"ADDR" group:"TLS"`
-	MQTTS          string            `name:"mqtts" help:"Address for devices with TLS and client certificates; by --tls: :8883." placeholder:"ADDR" group:"TLS"`
-	DeviceHTTPS    string            `name:"device-https" help:"Address of the HTTPS plane of devices, with client certificates; by --tls: :8443." placeholder:"ADDR" group:"TLS"`
-	ALPN           string            `name:"alpn" help:"Address for everything with TLS, such as :443: clients say by ALPN what they speak (x-amzn-mqtt-ca, x-amzn-http-ca; the API without)." placeholder:"ADDR" group:"TLS"`
-	TLS            bool              `name:"tls" help:"Let drover's own certificate authority make the certificate of the server, for the names of this machine and --tls-name. \"drover ca\" prints what devices have to trust." group:"TLS"`
-	TLSName        []string          `name:"tls-name" help:"Name or IP address by which clients know the server; the first is what DescribeEndpoint answers." placeholder:"NAME" group:"TLS"`
-	TLSCert        string            `name:"tls-cert" help:"Certificate chain of the server instead, PEM; read again when it changes." type:"path" placeholder:"FILE" group:"TLS"`
-	TLSKey         string            `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE" group:"TLS"`
-	KeyFile        string            `name:"key-file" help:"File with the key that seals the secrets of API keys; made if it is not there. Default: secrets.key in the data folder. Elsewhere, a copy of the data folder is of no use to a thief." type:"path" placeholder:"FILE"`
-	RequireSNI     bool              `name:"require-sni" help:"Refuse clients that do not name the server in the handshake." group:"TLS"`
-	Proxies        []netip.Prefix    `name:"proxy-protocol" help:"Networks of load balancers in front of all addresses, such as 10.0.0.0/24, that say by the PROXY protocol (1 or 2) for whom they speak. From there nothing else is accepted." placeholder:"CIDR"`
-	Origins        []string          `name:"websocket-origin" help:"Origin of pages, such as https://console.example.com, that may open WebSockets besides the server's own; of which others need their credentials in the URL." placeholder:"ORIGIN"`
-	Insecure       bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
-	Store          string            `help:"Where to keep things: sqlite, a file in the data folder, or a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE (better in the environment than on the command line)." default:"sqlite" placeholder:"STORE"`
-	Objects        bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
-	ObjectDir      string            `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
-	Account        string            `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
-	Region         string            `help:"AWS region that the server plays." default:"us-east-1"`
-	Retention      time.Duration     `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
-	Functions      map[string]string `name:"function" help:"What answers for a function that custom authorizers and pre-provisioning hooks name by an ARN: an HTTP address. Can be given many times." placeholder:"ARN=URL"`
-	AuditRetention time.Duration     `name:"audit-retention" help:"How long the audit log is kept, of which there are 256 MiB at most." default:"2160h"`
-	Limits         limitFlags        `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
-	Sessions       sessionFlags      `embed:"" prefix:"mqtt-" group:"MQTT sessions and messages"`
-	LimitSet       string            `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
-	S3             s3Flags           `embed:"" group:"Documents and files (S3)"`
-	Test           bool              `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
-	LogLevel       string            `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
-	LogJSON        bool              `name:"log-json" help:"Write log lines as JSON."`
+	Config           kong.ConfigFlag   `help:"YAML file with flags of serve as keys, such as \"http: 127.0.0.1:8080\"." placeholder:"FILE"`
+	Data             string            `help:"Folder for everything that is kept." default:"./drover-data" type:"path" placeholder:"DIR"`
+	HTTP             string            `name:"http" help:"Address of the API; port 0 picks a free one; empty for none." default:"127.0.0.1:8080"`
+	MQTT             string            `name:"mqtt" help:"Address for devices without TLS; port 0 picks a free one; empty for none." default:"127.0.0.1:1883"`
+	HTTPS            string            `name:"https" help:"Address of the API with TLS." placeholder:"ADDR" group:"TLS"`
+	MQTTS            string            `name:"mqtts" help:"Address for devices with TLS and client certificates; by --tls: :8883." placeholder:"ADDR" group:"TLS"`
+	DeviceHTTPS      string            `name:"device-https" help:"Address of the HTTPS plane of devices, with client certificates; by --tls: :8443." placeholder:"ADDR" group:"TLS"`
+	ALPN             string            `name:"alpn" help:"Address for everything with TLS, such as :443: clients say by ALPN what they speak (x-amzn-mqtt-ca, x-amzn-http-ca; the API without)." placeholder:"ADDR" group:"TLS"`
+	TLS              bool              `name:"tls" help:"Let drover's own certificate authority make the certificate of the server, for the names of this machine and --tls-name. \"drover ca\" prints what devices have to trust." group:"TLS"`
+	TLSName          []string          `name:"tls-name" help:"Name or IP address by which clients know the server; the first is what DescribeEndpoint answers." placeholder:"NAME" group:"TLS"`
+	TLSCert          string            `name:"tls-cert" help:"Certificate chain of the server instead, PEM; read again when it changes." type:"path" placeholder:"FILE" group:"TLS"`
+	TLSKey           string            `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE" group:"TLS"`
+	KeyFile          string            `name:"key-file" help:"File with the key that seals the secrets of API keys; made if it is not there. Default: secrets.key in the data folder. Elsewhere, a copy of the data folder is of no use to a thief." type:"path" placeholder:"FILE"`
+	RequireSNI       bool              `name:"require-sni" help:"Refuse clients that do not name the server in the handshake." group:"TLS"`
+	Proxies          []netip.Prefix    `name:"proxy-protocol" help:"Networks of load balancers in front of all addresses, such as 10.0.0.0/24, that say by the PROXY protocol (1 or 2) for whom they speak. From there nothing else is accepted." placeholder:"CIDR"`
+	Origins          []string          `name:"websocket-origin" help:"Origin of pages, such as https://console.example.com, that may open WebSockets besides the server's own; of which others need their credentials in the URL." placeholder:"ORIGIN"`
+	Insecure         bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
+	Store            string            `help:"Where to keep things: sqlite, a file in the data folder, or a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE (better in the environment than on the command line)." default:"sqlite" placeholder:"STORE"`
+	Objects          bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
+	ObjectDir        string            `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
+	Account          string            `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
+	Region           string            `help:"AWS region that the server plays." default:"us-east-1"`
+	Retention        time.Duration     `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`
+	JournalRetention time.Duration     `name:"journal-retention" help:"How long the journal is kept: who did what, and what executions went through." default:"2160h"`
+	Functions        map[string]string `name:"function" help:"What answers for a function that custom authorizers and pre-provisioning hooks name by an ARN: an HTTP address. Can be given many times." placeholder:"ARN=URL"`
+	AuditRetention   time.Duration     `name:"audit-retention" help:"How long the audit log is kept, of which there are 256 MiB at most." default:"2160h"`
+	Limits           limitFlags        `embed:"" prefix:"limit-" group:"Limits (0 = none)"`
+	Sessions         sessionFlags      `embed:"" prefix:"mqtt-" group:"MQTT sessions and messages"`
+	LimitSet         string            `name:"limits" help:"Values of the limits that are not given: none, or aws for the quotas and throttles of AWS IoT." enum:"none,aws" default:"none"`
+	S3               s3Flags           `embed:"" group:"Documents and files (S3)"`
+	Test             bool              `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
+	LogLevel         string            `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
+	LogJSON          bool              `name:"log-json" help:"Write log lines as JSON."`
 }
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
@@ -179,6 +180,9 @@ func (c *serveConfig) check() error {
 	}
 	if c.Retention < time.Hour {
 		errs = append(errs, errors.New("--retention: at least an hour"))
+	}
+	if c.JournalRetention < time.Hour {
+		errs = append(errs, errors.New("--journal-retention: at least an hour"))
 	}
 	if c.AuditRetention != 0 && c.AuditRetention < time.Hour {
 		errs = append(errs, errors.New("--audit-retention: at least an hour"))

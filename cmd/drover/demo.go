@@ -51,7 +51,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	}
 	cfg := serveConfig{
 		Data: filepath.Join(dir, "data"), HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Store: "sqlite", Objects: true,
-		Account: "123456789012", Region: "us-east-1", LogLevel: "warn", Retention: 24 * time.Hour,
+		Account: "123456789012", Region: "us-east-1", LogLevel: "warn", Retention: 24 * time.Hour, JournalRetention: 24 * time.Hour,
 	}
 	srv, err := startServer(ctx, cfg, cfg.logger(s.err))
 	if err != nil {

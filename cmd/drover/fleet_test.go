@@ -63,7 +63,7 @@ func TestFleetDownloads(t *testing.T) {
 	}
 	const devices, cuts = 6, 3
 	cfg := serveConfig{Data: filepath.Join(t.TempDir(), "data"), HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Store: "sqlite", Objects: true,
-		Account: "123456789012", Region: "us-east-1", LogLevel: "error", Retention: time.Hour,
+		Account: "123456789012", Region: "us-east-1", LogLevel: "error", Retention: time.Hour, JournalRetention: time.Hour,
 		S3: s3Flags{S3: s3Box, S3PublicURL: "http://" + listener.Addr().String()}}
 	srv, err := startServer(t.Context(), cfg, cfg.logger(os.Stderr))
 	if err != nil {

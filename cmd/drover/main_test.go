@@ -252,7 +252,7 @@ func TestRehearse(t *testing.T) {
 // TestRehearseLearns: a dry run against a live group reads and changes nothing.
 func TestRehearseLearns(t *testing.T) {
 	cfg := serveConfig{Data: filepath.Join(t.TempDir(), "data"), HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Store: "sqlite",
-		Account: "123456789012", Region: "us-east-1", LogLevel: "error", Retention: time.Hour}
+		Account: "123456789012", Region: "us-east-1", LogLevel: "error", Retention: time.Hour, JournalRetention: time.Hour}
 	srv, err := startServer(t.Context(), cfg, cfg.logger(os.Stderr))
 	if err != nil {
 		t.Fatal(err)

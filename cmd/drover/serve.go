@@ -251,7 +251,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	var publisher *dataplane.Publisher
 	var devices *dataplane.Handler
 	s.engine, err = engine.New(engine.Config{
-		Store: kept, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, Now: s.clock.now,
+		Store: kept, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, JournalRetention: s.cfg.JournalRetention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
 		Objects: files.objects,
 		Publish: func(ctx context.Context, records []iot.Record) error { return publisher.Publish(ctx, records) },

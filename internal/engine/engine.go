@@ -46,6 +46,8 @@ type Config struct {
 	// Retention is how long jobs are kept after they have ended, with all their executions;
 	// default 730 days (spec §15.1).
 	Retention time.Duration
+	// JournalRetention is how long the journal keeps what has been published; default 90 days.
+	JournalRetention time.Duration
 }
 
 // Limits are quotas of the service; zero fields do not limit (spec §15.1).
@@ -69,6 +71,7 @@ type Engine struct {
 	chunk     int
 	poll      time.Duration
 	retain    time.Duration
+	remember  time.Duration // of the journal
 	limits    Limits
 	wake      chan struct{} // a hint that a job is due; the table is the truth
 	timers    chan struct{} // a hint that an execution times out at another time than before
@@ -116,6 +119,7 @@ func New(cfg Config) (*Engine, error) {
 		wake:      make(chan struct{}, 1),
 		timers:    make(chan struct{}, 1),
 		retain:    cmp.Or(cfg.Retention, 730*24*time.Hour),
+		remember:  cmp.Or(cfg.JournalRetention, 90*24*time.Hour),
 		limits:    cfg.Limits,
 		documents: documents{objects: cfg.Objects, now: cfg.Now},
 		inbox:     newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
@@ -204,8 +208,12 @@ func (e *Engine) view(ctx context.Context, f func(store.Reader) error) error {
 	return e.store.View(ctx, f)
 }
 
-// job finds the job, or says in the user's words that there is none.
+// job finds the job, or says in the user's words that there is none; what cannot name a job names
+// none, and no database is asked for it.
 func job(tx store.Reader, id iot.JobID) (*iot.Job, error) {
+	if !id.Valid() {
+		return nil, noJob(id)
+	}
 	j, err := tx.JobByName(id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, noJob(id)

@@ -64,9 +64,41 @@ const retentionPeriod = 10 * time.Minute
 // retainedJobs is how many jobs whose time is over are handed to deletion at a time.
 const retainedJobs = 4
 
-// retentionOnce starts the deletion of jobs that ended long ago and reports whether there
-// was any. The deletion itself is the phase of each job, in chunks.
+// retentionOnce forgets what has been kept long enough, some of it, and reports whether there
+// was any.
 func (e *Engine) retentionOnce(ctx context.Context) (bool, error) {
+	jobs, err := e.retireJobs(ctx)
+	if err != nil {
+		return false, err
+	}
+	n, err := e.trimJournal(ctx)
+	return jobs || n > 0, err
+}
+
+// trimJournal forgets the oldest records of the journal.
+func (e *Engine) trimJournal(ctx context.Context) (n int, err error) {
+	before := e.now().Add(-e.remember)
+	// Nothing is locked to find out that there is nothing to forget.
+	var oldest []iot.Record
+	err = e.view(ctx, func(tx store.Reader) (err error) {
+		oldest, err = tx.Records(0, 0, 1)
+		return err
+	})
+	if err == nil && len(oldest) > 0 && oldest[0].At < before {
+		err = e.update(ctx, serviceActor, func(w *work) (err error) {
+			n, err = w.tx.TrimJournal(before, e.share())
+			return err
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("forget old records of the journal: %w", err)
+	}
+	return n, nil
+}
+
+// retireJobs starts the deletion of jobs that ended long ago and reports whether there
+// was any. The deletion itself is the phase of each job, in chunks.
+func (e *Engine) retireJobs(ctx context.Context) (bool, error) {
 	before := e.now().Add(-e.retain)
 	var old []*iot.Job
 	err := e.view(ctx, func(tx store.Reader) (err error) {

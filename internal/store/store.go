@@ -604,6 +604,9 @@ type JournalWriter interface {
 	// SetPublished saves the position up to which all records of a node have been published.
 	// ErrNotFound if there is no such node.
 	SetPublished(node, position int64) error
+	// TrimJournal forgets the oldest records, at most limit of them, as far as they are older than
+	// a time and have been published. The latest of all stays. It returns how many.
+	TrimJournal(before iot.Time, limit int) (int, error)
 }
 
 // Node is a process that works on the database, or that did and has left records to publish.

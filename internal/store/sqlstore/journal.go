@@ -18,7 +18,10 @@ const (
 	insertRecord = `INSERT INTO journal (id, at, kind, actor, job_id, flags, body, node) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 	lastRecord   = `SELECT max(id) FROM journal`
 	records      = `SELECT id, at, kind, actor, job_id, flags, body FROM journal WHERE id > $1 ORDER BY id LIMIT $2`
-	recordsOf    = `SELECT id, at, kind, actor, job_id, flags, body FROM journal WHERE id > $1 AND node = $2 ORDER BY id LIMIT $3`
+	// Whose node is gone has been published.
+	oldestRecords = `SELECT j.id, j.at, CASE WHEN n.published < j.id THEN 0 ELSE 1 END, (SELECT max(id) FROM journal)
+		FROM journal j LEFT JOIN nodes n ON n.id = j.node WHERE j.id > 0 ORDER BY j.id LIMIT $1`
+	recordsOf = `SELECT id, at, kind, actor, job_id, flags, body FROM journal WHERE id > $1 AND node = $2 ORDER BY id LIMIT $3`
 )
 
 // Records implements store.JournalReader.
@@ -82,6 +85,25 @@ func (t *tx) Append(records ...iot.Record) error {
 		err = t.failing(bad)
 	}
 	return err
+}
+
+// TrimJournal implements store.JournalWriter. Records are in the order of their times, but for a clock
+// that is set back: the first one that has to stay keeps those behind it.
+func (t *tx) TrimJournal(before iot.Time, limit int) (n int, err error) {
+	gone, stays := int64(0), false
+	err = t.c.list(oldestRecords, func(row *row) error {
+		id, at, published, latest := row.int(), row.time(), row.bool(), row.int()
+		if stays = stays || at >= before || !published || id == latest; !stays {
+			gone = id
+			n++
+		}
+		return nil
+	}, limit)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	_, err = t.bulk(`DELETE FROM journal WHERE id <= $1`, 1, func(_ int, a *args) { a.int(gone) })
+	return n, err
 }
 
 // LastRecord implements store.JournalReader.

@@ -108,6 +108,44 @@ var journal = []testCase{
 		f.equal(published(), int64(41))
 		f.refused(store.ErrNotFound, func(tx store.Tx) error { return tx.SetPublished(f.Node()+1, 41) })
 	}},
+	{"old records are forgotten, the oldest first, when they have been published", func(f *fixture) {
+		for at := range 5 {
+			f.update(func(tx store.Tx) error {
+				return tx.Append(iot.Record{At: iot.Time(10 * (at + 1)), Kind: iot.ThingCreated})
+			})
+		}
+		trim := func(before iot.Time, limit, want int) {
+			f.T.Helper()
+			f.update(func(tx store.Tx) error {
+				n, err := tx.TrimJournal(before, limit)
+				f.equal(n, want)
+				return err
+			})
+		}
+		left := func() []iot.Time {
+			list := read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(0, 0, 10) })
+			return names(list, func(r iot.Record) iot.Time { return r.At })
+		}
+		trim(100, 10, 0) // nothing is published
+		f.update(func(tx store.Tx) error { return tx.SetPublished(f.Node(), 4) })
+		trim(10, 10, 0) // nothing is so old
+		trim(35, 2, 2)
+		f.equal(left(), []iot.Time{30, 40, 50})
+		trim(35, 2, 1)
+		trim(100, 10, 1)
+		f.equal(left(), []iot.Time{50})
+		f.update(func(tx store.Tx) error { return tx.SetPublished(f.Node(), 5) })
+		trim(100, 10, 0) // the latest
+		f.update(func(tx store.Tx) error { return tx.Append(iot.Record{At: 60, Kind: iot.ThingCreated}) })
+		trim(100, 10, 1)
+		f.equal(left(), []iot.Time{60})
+		// The clock was set back: what is young keeps what comes after it.
+		f.update(func(tx store.Tx) error {
+			f.must(tx.SetPublished(f.Node(), 7))
+			return tx.Append(iot.Record{At: 5, Kind: iot.ThingCreated})
+		})
+		trim(60, 10, 0)
+	}},
 	{"records name their node", func(f *fixture) {
 		count := func(node int64) int {
 			return len(read(f, func(r store.Reader) ([]iot.Record, error) { return r.Records(node, 0, 10) }))
