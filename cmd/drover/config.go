@@ -41,6 +41,7 @@ type serveConfig struct {
 	Store            string            `help:"Where to keep things: sqlite, a file in the data folder, or a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE (better in the environment than on the command line)." default:"sqlite" placeholder:"STORE"`
 	Objects          bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
 	ObjectDir        string            `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
+	ObjectReserve    int64             `name:"objects-reserve" help:"Bytes of the disk that uploads leave free, for the database and whatever else is on it." default:"268435456" placeholder:"BYTES"`
 	Account          string            `help:"AWS account that the server plays, twelve digits." default:"123456789012"`
 	Region           string            `help:"AWS region that the server plays." default:"us-east-1"`
 	Retention        time.Duration     `help:"How long jobs are kept after they have ended, with the history of their executions." default:"17520h"`

@@ -230,8 +230,11 @@ func (s *server) openObjects(folder string) (err error) {
 	if err := backup.Finished(dir); err != nil {
 		return err
 	}
-	s.objectStore, err = objects.OpenStore(dir, time.Now)
-	return err
+	if s.objectStore, err = objects.OpenStore(dir, time.Now); err != nil {
+		return err
+	}
+	s.objectStore.Reserve = s.cfg.ObjectReserve
+	return nil
 }
 
 // assemble ties the parts together: transport never sees storage.

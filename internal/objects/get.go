@@ -134,6 +134,9 @@ func (c *call) getObject() error {
 	}
 	h.Set("Etag", quote(o.ETag))
 	h.Set("Last-Modified", httpTime(o.Modified))
+	// A page among the objects is shown to who opens its URL; it must not act as one of this server's.
+	h.Set("Content-Security-Policy", "sandbox")
+	h.Set("X-Content-Type-Options", "nosniff")
 	for name, value := range o.Headers {
 		h[name] = []string{value} // not Set: to some clients, names of user metadata are lower-case
 	}

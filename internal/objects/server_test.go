@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -324,6 +325,36 @@ func TestConditionalWrites(t *testing.T) {
 	call(t, f.PutObject, &s3.PutObjectInput{Bucket: b, Key: key, Body: strings.NewReader("two"), IfMatch: first.ETag})
 	if body, _ := f.get(&s3.GetObjectInput{Key: key}); body != "two" {
 		t.Errorf("%q", body)
+	}
+}
+
+// Uploads leave some of the disk free; what is there can be read and deleted.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, objects.Limits{})
+	b := f.bucket()
+	f.put("k", "v")
+	f.store.Reserve = math.MaxInt64
+	_, err := f.PutObject(t.Context(), &s3.PutObjectInput{Bucket: b, Key: aws.String("more"), Body: strings.NewReader("x")})
+	fails(t, err, "InsufficientStorage")
+	if body, _ := f.get(&s3.GetObjectInput{Key: aws.String("k")}); body != "v" {
+		t.Errorf("%q", body)
+	}
+	call(t, f.DeleteObject, &s3.DeleteObjectInput{Bucket: b, Key: aws.String("k")})
+	if left, err := os.ReadDir(filepath.Join(f.dir, "tmp")); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// A page that somebody uploaded has no rights of this server's where a browser shows it.
+func TestPagesAreHarmless(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, objects.Limits{})
+	b := f.bucket()
+	call(t, f.PutObject, &s3.PutObjectInput{Bucket: b, Key: aws.String("page"), Body: strings.NewReader("<script>alert(1)</script>"), ContentType: aws.String("text/html")})
+	status, _, header := f.do("GET", f.presigned("GET", "/"+*b+"/page"), "")
+	if status != 200 || header.Get("Content-Security-Policy") != "sandbox" || header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Content-Type") != "text/html" {
+		t.Errorf("%d %v", status, header)
 	}
 }
 

@@ -19,12 +19,17 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // Store keeps buckets and objects in a folder. One process at a time may use a folder. It
 // is safe for concurrent use.
 type Store struct {
+	// Reserve is how many bytes of the disk uploads leave free: the database may be on it, and must go on
+	// when somebody fills the store. It is set before the Store is used; 0: none.
+	Reserve int64
+
 	dir string
 	now func() time.Time
 
@@ -287,7 +292,7 @@ func (s *Store) receive(src io.Reader, algorithm string) (_ *received, err error
 		}
 	}()
 	sum, extra := md5.New(), hash.Hash(nil)
-	to := []io.Writer{f, sum}
+	to := []io.Writer{&room{store: s}, f, sum}
 	if algorithm != "" {
 		extra = newChecksum(algorithm)
 		to = append(to, extra)
@@ -306,6 +311,29 @@ func (s *Store) receive(src io.Reader, algorithm string) (_ *received, err error
 		err = f.Sync()
 	}
 	return got, err
+}
+
+// room fails when what goes through it would use up the reserve.
+type room struct {
+	store *Store
+	left  int64 // bytes until the disk is looked at again
+}
+
+// lookAgain is how many bytes are written between two looks at the disk; small objects have one each.
+const lookAgain = 16 << 20
+
+func (r *room) Write(p []byte) (int, error) {
+	if r.left -= int64(len(p)); r.left < 0 && r.store.Reserve > 0 {
+		free, err := freeSpace(r.store.dir)
+		if err != nil {
+			return 0, err
+		}
+		if free < r.store.Reserve {
+			return 0, fmt.Errorf("%d bytes of the disk are free, %d are reserved: %w", free, r.store.Reserve, syscall.ENOSPC)
+		}
+		r.left = lookAgain
+	}
+	return len(p), nil
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
