@@ -230,7 +230,7 @@ func (s *server) openObjects(folder string) (err error) {
 	if err := backup.Finished(dir); err != nil {
 		return err
 	}
-	if s.objectStore, err = objects.OpenStore(dir, time.Now); err != nil {
+	if s.objectStore, err = objects.OpenStore(dir, machineTime); err != nil {
 		return err
 	}
 	s.objectStore.Reserve = s.cfg.ObjectReserve
@@ -280,7 +280,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		return nil, err
 	}
 	owners.Keyring, known.keys = s.keys, s.keys
-	s.failures = auth.NewFailures(limits.AuthFailures, time.Now, metrics)
+	s.failures = auth.NewFailures(limits.AuthFailures, machineTime, metrics)
 	live := gate.NewLive()
 	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Introductions: limits.Registrations, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
 	known.holders = holders
@@ -339,7 +339,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
 		metrics: metrics, counts: counts, ping: s.store.Ping, log: s.log,
 	}
-	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}, Failures: s.failures}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
+	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}, Now: machineTime, Failures: s.failures}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
 		s.objects = objects.New(objects.Config{
 			Store: s.objectStore, Verify: s.verifier(0), Region: s.cfg.Region, Recorder: s.engine, Permit: s.access.Permit, Logger: s.log, Metrics: metrics,
@@ -426,6 +426,7 @@ func (s *server) verifier(maxBody int64) *auth.Verifier {
 		Secret: s.keys.Secret,
 		// Every signing name that a client of ours may use; the front sorts them out.
 		Services: []string{"iot", "execute-api", "iot-jobs-data", "iotdata"},
+		Now:      machineTime,
 		MaxBody:  maxBody,
 		Failures: s.failures,
 	}

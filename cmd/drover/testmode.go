@@ -73,7 +73,7 @@ func (c *clock) move(offset time.Duration) {
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.offset)
+	return machineTime().Add(c.offset)
 }
 
 // set moves the clock so that it shows t now. It goes on from there.

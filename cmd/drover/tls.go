@@ -45,7 +45,7 @@ func newTLSSide(cfg *serveConfig, authority *pki.Authority, log *slog.Logger) (*
 	t.name = names[0]
 	var err error
 	if cfg.TLS {
-		t.certificates, err = gate.Make(authority, names, time.Now) // whatever a clock for tests shows: clients go by their own
+		t.certificates, err = gate.Make(authority, names, machineTime) // whatever a clock for tests shows: clients go by their own
 	} else {
 		t.certificates, err = gate.LoadFiles(cfg.TLSCert, cfg.TLSKey, log)
 	}
