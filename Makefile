@@ -9,7 +9,7 @@ SOAK     ?= 1h
 DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres allocs demo verify fuzz soak
+.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres allocs demo verify fuzz soak faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ conformance-postgres: ## The conformance suite with PostgreSQL as the database
 
 allocs: ## Check that no request allocates more often than scripts/allocs.txt says
 	scripts/allocs.sh
+
+faults: ## Servers, databases and disks that fail under load, one after another, and what must be true afterwards (3 minutes)
+	scripts/gotest.sh -timeout 20m ./conformance -run '^TestFaults$$' -faults
 
 demo: ## A server, 25 simulated devices and a job, start to end
 	$(GO) run ./cmd/drover demo

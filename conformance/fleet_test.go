@@ -187,7 +187,7 @@ func (f *fleet) signed(service, method, path, body string) *http.Request {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	hash := sha256.Sum256([]byte(body))
-	f.must(v4.NewSigner().SignHTTP(f.ctx, aws.Credentials{AccessKeyID: f.key, SecretAccessKey: f.secret}, r, hex.EncodeToString(hash[:]), service, f.region, time.Now()))
+	f.must(v4.NewSigner().SignHTTP(f.ctx, aws.Credentials{AccessKeyID: f.key, SecretAccessKey: f.secret}, r, hex.EncodeToString(hash[:]), service, f.region, f.now()))
 	return r
 }
 

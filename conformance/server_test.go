@@ -14,11 +14,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 
 	"drover/internal/envtest"
@@ -46,6 +48,7 @@ type server struct {
 	key, secret     string
 	data            string // data folder of a drover of ours, "" of a foreign server
 	process         *exec.Cmd
+	skew            *atomic.Int64 // of its clock, nanoseconds; nil for none
 }
 
 // What the tests share, made when it is first needed and gone when all have ended.
@@ -56,18 +59,20 @@ var (
 )
 
 // binary is the drover under test, built once.
-var binary = sync.OnceValues(func() (string, error) {
+var binary = sync.OnceValues(func() (string, error) { return build("drover", "") })
+
+func build(name, tags string) (string, error) {
 	dir, err := temporary()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "drover")
-	out, err := exec.Command("go", "build", "-o", path, "drover/cmd/drover").CombinedOutput()
+	path := filepath.Join(dir, name)
+	out, err := exec.Command("go", "build", "-tags", tags, "-o", path, "drover/cmd/drover").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return path, nil
-})
+}
 
 // tlsFlags are what the shared server speaks TLS with.
 var tlsFlags = []string{"--tls", "--tls-name", serverName, "--mqtts", "127.0.0.1:0", "--device-https", "127.0.0.1:0", "--alpn", "127.0.0.1:0"}
@@ -121,15 +126,21 @@ func start(data string, flags ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"serve", "--data", data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--log-level", "warn"}, flags...)
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(path)
 	cmd.Stderr = os.Stderr
+	return launch(cmd, data, flags...)
+}
+
+// launch is start with a command that lacks nothing but arguments.
+func launch(cmd *exec.Cmd, data string, flags ...string) (*server, error) {
+	cmd.Args = append(cmd.Args, "serve", "--data", data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--log-level", "warn")
+	cmd.Args = append(cmd.Args, flags...)
 	if *storeFlag == "postgres" && !slices.Contains(flags, "--test") {
 		database, err := databaseOf(data)
 		if err != nil {
 			return nil, err
 		}
-		cmd.Env = append(os.Environ(), "DROVER_STORE="+database)
+		cmd.Env = append(cmd.Environ(), "DROVER_STORE="+database)
 	}
 	// No server outlives a test binary that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -150,7 +161,7 @@ func start(data string, flags ...string) (*server, error) {
 	}
 	s := &server{
 		http: at.HTTP, mqtt: at.MQTT, mqtts: at.MQTTS, deviceHTTPS: at.DeviceHTTPS, alpn: at.ALPN,
-		account: "123456789012", region: "us-east-1", data: data, process: cmd,
+		account: "123456789012", region: "us-east-1", data: data, process: cmd, skew: new(atomic.Int64),
 	}
 	if *storeFlag == "postgres" {
 		// It connects to its database when it first has to: what a test counts shall not grow by that.
@@ -263,7 +274,26 @@ func (s *server) client() *iot.Client {
 			return aws.Credentials{AccessKeyID: s.key, SecretAccessKey: s.secret}, nil
 		}),
 		RetryMaxAttempts: 1,
+		HTTPSignerV4:     signer{v4.NewSigner(), s},
 	})
+}
+
+// signer signs by the clock of the server.
+type signer struct {
+	*v4.Signer
+	s *server
+}
+
+func (g signer) SignHTTP(ctx context.Context, key aws.Credentials, r *http.Request, hash, service, region string, _ time.Time, options ...func(*v4.SignerOptions)) error {
+	return g.Signer.SignHTTP(ctx, key, r, hash, service, region, g.s.now(), options...)
+}
+
+// now is the time of the server's clock.
+func (s *server) now() time.Time {
+	if s.skew == nil {
+		return time.Now()
+	}
+	return time.Now().Add(time.Duration(s.skew.Load()))
 }
 
 func (s *server) arn(kind, name string) string {

@@ -118,6 +118,19 @@ func (h *History) Answered() (n int) {
 	return n
 }
 
+// Unanswered counts those that were not, or not yet.
+func (h *History) Unanswered() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for _, op := range h.Ops {
+		if op.Outcome == Unanswered {
+			n++
+		}
+	}
+	return n
+}
+
 // Jobs returns the ids of all jobs that may be there.
 func (h *History) Jobs() (ids []string) {
 	h.mu.Lock()
