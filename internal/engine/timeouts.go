@@ -108,21 +108,29 @@ func (e *Engine) retireJobs(ctx context.Context) (bool, error) {
 	if err != nil || len(old) == 0 {
 		return false, err
 	}
-	for _, j := range old {
-		err := e.update(ctx, serviceActor, func(w *work) error {
+	err = e.update(ctx, serviceActor, func(w *work) error {
+		for _, j := range old {
 			j, err := w.job(j.ID)
-			if err != nil || j == nil || j.Status != iot.JobCompleted && j.Status != iot.JobCanceled {
-				return err // somebody was faster
+			if err != nil {
+				return err
+			}
+			if j == nil || j.Status != iot.JobCompleted && j.Status != iot.JobCanceled {
+				continue // somebody was faster
 			}
 			if err := j.Delete(w.now, false); err != nil {
 				return err
 			}
 			w.save(j)
-			return w.tell(iot.JobDeletionStarted, j)
-		})
-		if err != nil {
-			return false, fmt.Errorf("delete job %s after its retention: %w", j.JobID, err)
+			if err := w.tell(iot.JobDeletionStarted, j); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("delete jobs after their retention: %w", err)
+	}
+	for _, j := range old {
 		e.log.InfoContext(ctx, "job has been kept long enough and is deleted", "job", j.JobID, "ended", j.UpdatedAt.Std())
 	}
 	e.wakeUp()

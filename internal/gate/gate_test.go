@@ -298,9 +298,21 @@ func TestGateTurnsAwayWhoFails(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	var clock sync.Mutex
+	failures := prometheus.NewRegistry()
 	r := newRig(t, func(c *Config) {
-		c.Failures = auth.NewFailures(1, func() time.Time { clock.Lock(); defer clock.Unlock(); return now }, prometheus.NewRegistry())
+		c.Failures = auth.NewFailures(1, func() time.Time { clock.Lock(); defer clock.Unlock(); return now }, failures)
 	})
+	// noted counts what attempts have led to, two things each, after the client knows.
+	noted := func() (n float64) {
+		families, err := failures.Gather()
+		r.must(err)
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				n += m.GetCounter().GetValue()
+			}
+		}
+		return n + r.count(refused) + r.count(turnedAway)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
 	r.addr = l.Addr().String()
@@ -311,10 +323,17 @@ func TestGateTurnsAwayWhoFails(t *testing.T) {
 	attempts := func(n int) {
 		t.Helper()
 		for range n {
+			before := noted()
 			conn, err := tls.Dial("tcp", r.addr, r.config())
 			if err == nil {
 				closed(t, conn)
 				r.must(conn.Close())
+			}
+			for deadline := time.Now().Add(patience); noted() < before+2; {
+				if time.Now().After(deadline) {
+					t.Fatal("an attempt had no consequence")
+				}
+				runtime.Gosched()
 			}
 		}
 	}
