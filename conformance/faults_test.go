@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ func TestFaults(t *testing.T) {
 			d := databaseIn(t, disk.path, "-c min_wal_size=32MB -c max_wal_size=64MB")
 			diskFull(t, disk, d, &site{flags: d.flags})
 		}},
+		{"clock stepped", "sqlite", clockStepped},
 	} {
 		if !*faultsFlag && s.quick != store {
 			continue
@@ -150,6 +152,31 @@ func diskFull(t *testing.T, disk *disk, d *database, s *site) {
 	}
 	l.busy(enough())
 	l.settle()
+}
+
+// The clock of the server's machine is set an hour ahead, back, an hour behind, and right.
+func clockStepped(t *testing.T) {
+	clock := filepath.Join(t.TempDir(), "clock")
+	set := func(wrong time.Duration) { must(t, replace(clock, wrong.String())) }
+	set(0)
+	s := openSite(t, &site{build: steppedBinary, env: []string{"DROVER_FAULT_CLOCK=" + clock}, flags: sqlite.flags})
+	l := newLoad(t, "", s)
+	for _, wrong := range []time.Duration{time.Hour, 0, -time.Hour, 0} {
+		l.busy(enough())
+		t.Logf("the clock is set to be wrong by %s", wrong)
+		s.at.Load().skew.Store(int64(wrong))
+		set(wrong)
+	}
+	l.busy(enough())
+	l.settle()
+}
+
+// steppedBinary is drover with a clock that tests can set.
+var steppedBinary = sync.OnceValues(func() (string, error) { return build("drover-faults", "faults") })
+
+// replace writes a file so that nobody ever reads half of it.
+func replace(path, text string) error {
+	return errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path))
 }
 
 // database is what servers keep things in.

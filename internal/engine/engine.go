@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,6 +77,7 @@ type Engine struct {
 	wake      chan struct{} // a hint that a job is due; the table is the truth
 	timers    chan struct{} // a hint that an execution times out at another time than before
 	totalsAt  time.Time     // when jobs are counted next
+	latest    iot.Time      // when the jobs' loop last looked
 	inbox     *inbox
 	publisher *publisher
 	documents documents
@@ -122,6 +124,7 @@ func New(cfg Config) (*Engine, error) {
 		remember:  cmp.Or(cfg.JournalRetention, 90*24*time.Hour),
 		limits:    cfg.Limits,
 		documents: documents{objects: cfg.Objects, now: cfg.Now},
+		latest:    math.MaxInt64,
 		inbox:     newInbox(cmp.Or(cfg.BatchSize, 512), cmp.Or(cfg.InboxSize, 16384)),
 	}
 	if e.shared = e.store.Node() != store.FirstNode; e.shared {

@@ -77,6 +77,9 @@ var errElsewhere = errors.New("engine: another node is at it")
 
 // jobsOnce does one chunk of work on each due job and reports whether any was due.
 func (e *Engine) jobsOnce(ctx context.Context) (bool, error) {
+	if err := e.followClock(ctx); err != nil {
+		return false, fmt.Errorf("look at all jobs again: %w", err)
+	}
 	var due []*iot.Job
 	err := e.view(ctx, func(tx store.Reader) (err error) {
 		due, err = tx.DueJobs(e.now(), dueJobs)
@@ -105,6 +108,19 @@ func (e *Engine) jobsOnce(ctx context.Context) (bool, error) {
 		failed = errElsewhere
 	}
 	return len(due) > 0, failed
+}
+
+// followClock makes all jobs in a phase due when the clock has been set back, as it may have been while
+// nothing ran: they would wait for a time that is not to come soon. Those whose time it is not say so again.
+func (e *Engine) followClock(ctx context.Context) error {
+	now := e.now()
+	if now < e.latest {
+		if err := e.store.Update(ctx, func(tx store.Tx) error { return tx.HastenJobs(now) }); err != nil {
+			return err
+		}
+	}
+	e.latest = now
+	return nil
 }
 
 // crowded is how many executions a loop takes at once while devices ask, which wait as long.

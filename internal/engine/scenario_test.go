@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,7 @@ var rewrite = flag.Bool("rewrite", false, "write what happens into the scenario 
 //	all JOB STATUS N                    the next N pending things of a job report a status
 //	job JOB / jobs / executions JOB
 //	wait DURATION
+//	clock DURATION                      it is wrong by that from now on
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -144,6 +146,7 @@ type scene struct {
 	told   []string // guarded by mu
 	realm  iot.Realm
 	began  time.Time
+	wrong  atomic.Int64 // what the clock of the engine is ahead, in nanoseconds
 }
 
 func newScene(t *testing.T, cfg sqlstore.Config) *scene {
@@ -158,7 +161,7 @@ func (s *scene) open(cfg sqlstore.Config) {
 		s.t.Fatal(err)
 	}
 	s.db, s.cfg = db, cfg
-	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Publish: func(_ context.Context, records []iot.Record) error { s.publish(records); return nil }, ChunkSize: 3, BatchSize: 4, Poll: 24 * time.Hour})
+	s.engine, err = engine.New(engine.Config{Store: db, Realm: s.realm, Now: func() time.Time { return time.Now().Add(time.Duration(s.wrong.Load())) }, Publish: func(_ context.Context, records []iot.Record) error { s.publish(records); return nil }, ChunkSize: 3, BatchSize: 4, Poll: 24 * time.Hour})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -288,6 +291,13 @@ func (s *scene) command(name string, plain []string, opts map[string]string) str
 	ns := opts["ns"]
 	delete(opts, "ns")
 	switch name {
+	case "clock":
+		d, err := time.ParseDuration(plain[0])
+		if err != nil {
+			return err.Error()
+		}
+		s.wrong.Store(int64(d))
+		return ""
 	case "wait":
 		d, err := time.ParseDuration(plain[0])
 		if err != nil {

@@ -80,8 +80,9 @@ type Plan struct {
 
 // PlanRollout says how many executions of j may be created at now. Minutes are counted from
 // the beginning of the rollout. Each has one rate, which is found when it begins and never
-// falls, and no more executions than that are created in it (spec §4.2). What was found out
-// is noted in j.Pace. standard is the rate of a job that names none, 0 for as fast as can be.
+// falls, and no more executions than that are created in it (spec §4.2); when the clock is set
+// back it begins anew, with what is left of it. What was found out is noted in j.Pace. standard
+// is the rate of a job that names none, 0 for as fast as can be.
 func (j *Job) PlanRollout(now Time, standard int64) Plan {
 	p := &j.Pace
 	c := j.Config.Rollout
@@ -96,6 +97,7 @@ func (j *Job) PlanRollout(now Time, standard int64) Plan {
 		return Plan{Create: math.MaxInt64, LookAgainAt: now}
 	}
 	const minute = Time(time.Minute / time.Millisecond)
+	p.Began = min(p.Began, now-Time(p.Minute)*minute) // a clock that is set back begins the minute anew
 	m := int64((now - p.Began) / minute)
 	if first || m > p.Minute {
 		p.Minute, p.Created = m, 0

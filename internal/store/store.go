@@ -264,6 +264,8 @@ type JobWriter interface {
 	// AddCounts applies the deltas, one per job, and returns the counts after each. That of
 	// NoStatus is not kept; none may fall below zero. ErrNotFound.
 	AddCounts(deltas []CountDelta) ([]JobCounts, error)
+	// HastenJobs sets DueAt of all jobs in a phase that are due later than now to now.
+	HastenJobs(now iot.Time) error
 	// DeleteJob forgets a job that has no executions left, with targets and document.
 	DeleteJob(job *iot.Job) error
 }

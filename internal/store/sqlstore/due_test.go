@@ -15,6 +15,7 @@ func TestDuePlans(t *testing.T) {
 		{dueExecutions, "SEARCH e USING INDEX executions_by_due (due_at>? AND due_at<?)"},
 		{nextDueExecution, "SEARCH executions USING COVERING INDEX executions_by_due (due_at>?)"},
 		{dueJobs, "SEARCH j USING INDEX jobs_by_due (due_at>? AND due_at<?)"},
+		{hastenJobs, "SEARCH jobs USING INDEX jobs_by_due (due_at>?)"},
 		{nextDueJob, "SEARCH jobs USING COVERING INDEX jobs_by_due (due_at>?)"},
 		{endedJobs, "SEARCH j USING INDEX jobs_by_end (updated_at<?)"},
 	} {

@@ -31,6 +31,7 @@ const (
 		AND ($6 = 0 OR EXISTS (SELECT 1 FROM job_targets g WHERE g.group_id = $6 AND g.group_id <> 0 AND g.job = j.id))
 		ORDER BY j.id DESC LIMIT $7`
 	dueJobs        = selectJobs + `WHERE j.due_at > 0 AND j.due_at <= $1 ORDER BY j.due_at, j.id LIMIT $2`
+	hastenJobs     = `UPDATE jobs SET due_at = $1 WHERE due_at > 0 AND due_at > $1 AND phase <> ''`
 	nextDueJob     = `SELECT due_at FROM jobs WHERE due_at > 0 ORDER BY due_at LIMIT 1`
 	endedJobs      = selectJobs + `WHERE +j.status IN (3, 4) AND j.phase = '' AND j.updated_at < $1 ORDER BY j.updated_at, j.id LIMIT $2`
 	continuousJobs = selectJobs + `JOIN job_targets g ON g.job = j.id
@@ -357,6 +358,12 @@ func (t *tx) SaveJob(job *iot.Job) error {
 		return err
 	}
 	return t.insertTargets(job, int(n))
+}
+
+// HastenJobs implements store.JobWriter.
+func (t *tx) HastenJobs(now iot.Time) error {
+	_, err := t.exec(hastenJobs, now)
+	return err
 }
 
 // AddCounts implements store.JobWriter. The first of the counts, of no status, is not

@@ -214,6 +214,11 @@ var schedules = []testCase{
 		j.Phase, j.DueAt = iot.PhaseNone, 0
 		f.update(func(tx store.Tx) error { return tx.SaveJob(j) })
 		f.equal(due(t0+99), []iot.JobID{"window closes", "starts later", "ends later"})
+		f.update(func(tx store.Tx) error { return tx.HastenJobs(t0 + 15) })
+		f.equal(read(f, store.Reader.NextDue), t0+10) // what is due already, and what waits for its time, stays
+		f.update(func(tx store.Tx) error { return tx.HastenJobs(t0 + 5) })
+		f.equal(due(t0+5), []iot.JobID{"window closes"})
+		f.equal(due(t0+99), []iot.JobID{"window closes", "starts later", "ends later"})
 	}},
 	{"cannot contradict the status", func(f *fixture) {
 		for _, bad := range []func(j *iot.Job){
