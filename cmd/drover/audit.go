@@ -105,7 +105,7 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 		level = slog.LevelDebug // who only looks, and what is too much
 	}
 	a.log.Log(r.Context(), level, "audit", "who", e.Who, "name", e.Name, "from", e.From, "op", e.Operation, "targets", e.Targets, "allowed", e.Allowed,
-		"status", e.Status, "error", e.Error, "request", e.RequestID)
+		"status", e.Status, "error", e.Error)
 }
 
 // shorten keeps what a caller has chosen from filling the log.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -54,7 +53,9 @@ type serveConfig struct {
 	S3               s3Flags           `embed:"" group:"Documents and files (S3)"`
 	Test             bool              `help:"For tests of devices: jobs and things are kept in a temporary folder; POST /_drover/clock moves the clock, POST /_drover/reset forgets everything."`
 	LogLevel         string            `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
-	LogJSON          bool              `name:"log-json" help:"Write log lines as JSON."`
+	LogFormat        string            `help:"Form of log lines: text or json." enum:"text,json" default:"text"`
+	PProf            string            `name:"pprof" help:"Loopback address for profiles of Go (/debug/pprof/), which show what is in memory." placeholder:"ADDR"`
+	ShutdownDelay    time.Duration     `help:"How long a server that is to stop says so at /readyz before it refuses anything, so that load balancers notice." default:"0s"`
 }
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
@@ -179,6 +180,9 @@ func (c *serveConfig) check() error {
 	if err := c.Sessions.check(); err != nil {
 		errs = append(errs, err)
 	}
+	if c.ShutdownDelay < 0 {
+		errs = append(errs, errors.New("--shutdown-delay: cannot be negative"))
+	}
 	if c.Retention < time.Hour {
 		errs = append(errs, errors.New("--retention: at least an hour"))
 	}
@@ -206,14 +210,18 @@ func (c *serveConfig) check() error {
 		{"--mqtts", c.MQTTS, ""},
 		{"--device-https", c.DeviceHTTPS, ""},
 		{"--alpn", c.ALPN, ""},
+		{"--pprof", c.PProf, ""},
 	} {
 		if l.addr == "" {
 			continue
 		}
 		host, _, err := net.SplitHostPort(l.addr)
-		if err != nil {
+		switch {
+		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", l.flag, err))
-		} else if l.lack != "" && !c.Insecure && !loopback(host) {
+		case l.flag == "--pprof" && !loopback(host):
+			errs = append(errs, fmt.Errorf("--pprof: %s is not a loopback address, and profiles show what is in memory", l.addr))
+		case l.lack != "" && !c.Insecure && !loopback(host):
 			errs = append(errs, fmt.Errorf("%s: %s is not a loopback address, and this listener %s; say --insecure if that is meant", l.flag, l.addr, l.lack))
 		}
 	}
@@ -242,19 +250,6 @@ func loopback(host string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
-}
-
-func (c *serveConfig) logger(w io.Writer) *slog.Logger {
-	var level slog.Level
-	// The flag is an enum of the names that slog knows.
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		level = slog.LevelInfo
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	if c.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
 }
 
 // loadConfig reads a --config file: a YAML mapping of flag names to values.

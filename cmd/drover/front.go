@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -34,9 +33,8 @@ type front struct {
 	permit             func(ctx context.Context, action string, resources ...string) error
 	metrics            prometheus.Gatherer
 	counts             *frontMetrics
-	ping               func(context.Context) error
+	ready              *readiness
 	log                *slog.Logger
-	ready              atomic.Bool
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +51,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/healthz":
 		writeText(w, http.StatusOK, "ok")
 	case "/readyz":
-		f.readyz(w, r)
+		f.ready.ServeHTTP(w, r)
 	case "/metrics":
 		promhttp.HandlerFor(f.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	case "/_drover/import":
@@ -183,20 +181,6 @@ func (f *front) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	f.log.DebugContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
 	wire.WriteError(w, answer)
-}
-
-// readyz says whether the server can do its work now.
-func (f *front) readyz(w http.ResponseWriter, r *http.Request) {
-	if !f.ready.Load() {
-		writeText(w, http.StatusServiceUnavailable, "not ready: starting or stopping")
-		return
-	}
-	if err := f.ping(r.Context()); err != nil {
-		f.log.ErrorContext(r.Context(), "store does not answer", "err", err)
-		writeText(w, http.StatusServiceUnavailable, "not ready: the store does not answer")
-		return
-	}
-	writeText(w, http.StatusOK, "ok")
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

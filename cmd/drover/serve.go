@@ -50,10 +50,30 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	}
 	select {
 	case <-ctx.Done():
-		log.Info("stopping")
-		return srv.stop()
+		return srv.end(nil)
 	case err := <-srv.failed:
-		return errors.Join(err, srv.stop())
+		return srv.end(err)
+	}
+}
+
+// end stops the server because of err, or because it is told to if that is nil, and returns within
+// stopDeadline after the delay.
+func (s *server) end(err error) error {
+	s.log.Info("stopping", "delay", s.cfg.ShutdownDelay)
+	s.front.ready.set("stopping")
+	if err == nil && s.cfg.ShutdownDelay > 0 {
+		select {
+		case <-time.After(s.cfg.ShutdownDelay):
+		case err = <-s.failed:
+		}
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop() }()
+	select {
+	case e := <-stopped:
+		return errors.Join(err, e)
+	case <-time.After(stopDeadline):
+		return errors.Join(err, fmt.Errorf("not stopped after %s; nothing that was answered is lost, and the next start goes on with the rest", stopDeadline))
 	}
 }
 
@@ -66,6 +86,7 @@ type endpoints struct {
 	MQTTS       string `json:"mqtts,omitempty"`
 	DeviceHTTPS string `json:"deviceHttps,omitempty"`
 	ALPN        string `json:"alpn,omitempty"` // everything, told apart by ALPN
+	PProf       string `json:"pprof,omitempty"`
 }
 
 const (
@@ -73,8 +94,12 @@ const (
 	configFile    = "config" // in the AWS format: region and endpoint_url
 )
 
-// stopTimeout bounds how long requests that are running may take when the server stops.
-const stopTimeout = 15 * time.Second
+const (
+	// stopTimeout bounds how long requests that are running may take when the server stops.
+	stopTimeout = 15 * time.Second
+	// stopDeadline bounds all of it: a database that does not answer is given up after 30 s.
+	stopDeadline = 50 * time.Second
+)
 
 // server is a running drover.
 type server struct {
@@ -95,6 +120,7 @@ type server struct {
 	audit    *audit.Log
 	tls      *tlsSide     // nil without TLS
 	device   *http.Server // for devices with certificates; nil without TLS
+	pprof    *http.Server // nil: none
 	plane    *dataplane.Handler
 
 	objects     *objects.Server // nil: none
@@ -189,7 +215,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	s.engineDone = make(chan error, 1)
 	go func() {
 		err := s.engine.Run(engineCtx)
-		if errors.Is(err, store.ErrFenced) { // without having been asked to end
+		if err != nil && engineCtx.Err() == nil { // without having been asked to end
 			s.failed <- err
 			err = nil
 		}
@@ -203,13 +229,24 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		go func() { s.objectsDone <- s.objects.Run(objectsCtx) }()
 	}
 	s.serve(doors)
+	if err := s.listenPProf(); err != nil {
+		return nil, err
+	}
 
 	if err := s.writeEndpoints(); err != nil {
 		return nil, err
 	}
-	s.front.ready.Store(true)
+	// What a former run has committed is told before anything new.
+	select {
+	case <-s.engine.Started():
+	case err := <-s.failed:
+		return nil, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	s.front.ready.set("")
 	log.Info("ready", "http", s.endpoints.HTTP, "https", s.endpoints.HTTPS, "mqtt", s.endpoints.MQTT, "mqtts", s.endpoints.MQTTS,
-		"device-https", s.endpoints.DeviceHTTPS, "alpn", s.endpoints.ALPN,
+		"device-https", s.endpoints.DeviceHTTPS, "alpn", s.endpoints.ALPN, "pprof", s.endpoints.PProf,
 		"data", cfg.Data, "account", cfg.Account, "region", cfg.Region, "version", version())
 	return s, nil
 }
@@ -337,7 +374,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
 		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
-		metrics: metrics, counts: counts, ping: s.store.Ping, log: s.log,
+		metrics: metrics, counts: counts, ready: newReadiness(kept, s.store.Ping, s.engine, s.log), log: s.log,
 	}
 	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}, Now: machineTime, Failures: s.failures}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
 	if s.cfg.Objects {
@@ -516,13 +553,7 @@ func (s *server) public(standard map[string]string, urls ...string) string {
 // serve lets the doors be used. TLS ends at gates, behind which are listeners as in front of
 // them.
 func (s *server) serve(doors []door) {
-	run := func(what net.Addr, serve func() error) {
-		go func() {
-			if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				s.failed <- fmt.Errorf("listener %s: %w", what, err)
-			}
-		}()
-	}
+	run := s.run
 	for _, d := range doors {
 		switch d.speaks {
 		case plainHTTP:
@@ -539,6 +570,15 @@ func (s *server) serve(doors []door) {
 		run(t.mqtt.Addr(), func() error { return s.broker.Serve(t.mqtt) })
 		run(t.devices.Addr(), func() error { return s.device.Serve(t.devices) })
 	}
+}
+
+// run serves a listener; that it ends by itself ends the server.
+func (s *server) run(what net.Addr, serve func() error) {
+	go func() {
+		if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("listener %s: %w", what, err)
+		}
+	}()
 }
 
 // writeEndpoints stores the addresses where tools on this machine look for them: for
@@ -576,10 +616,13 @@ func (s *server) stop() error {
 	defer cancel()
 	var errs []error
 	if s.front != nil {
-		s.front.ready.Store(false)
+		s.front.ready.set("stopping")
 	}
 	if s.tls != nil {
 		s.tls.close()
+	}
+	if s.pprof != nil {
+		errs = append(errs, s.pprof.Close()) // a profile takes as long as somebody wants
 	}
 	if s.http != nil {
 		if s.objects != nil { // a transfer may take hours, and can be resumed

@@ -192,13 +192,13 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return auth.WithIdentity(ctx, auth.Identity{Secure: true, Principal: auth.Principal{Certificate: conn.CertificateID()}})
 }
 
-// withSource adds the address of the other end.
+// withSource adds the address of the other end, and an id to the request and its answer.
 func withSource(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, _ := auth.IdentityFrom(r.Context())
 		if address, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 			id.Source = address.Addr()
 		}
-		next.ServeHTTP(w, r.WithContext(auth.WithIdentity(r.Context(), id)))
+		next.ServeHTTP(w, wire.Identify(w, r.WithContext(auth.WithIdentity(r.Context(), id))))
 	})
 }

@@ -19,7 +19,7 @@ func (s *Server) ServeDownloads(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		answer := s.mapError(err)
 		if answer == nil {
-			s.log.ErrorContext(r.Context(), "downloads could not be read", "error", err)
+			s.log.ErrorContext(r.Context(), "downloads could not be read", "err", err)
 			answer = s.service.NewError(internalFailure, "An internal failure occurred")
 		}
 		wire.WriteError(w, answer)
@@ -34,6 +34,6 @@ func (s *Server) ServeDownloads(w http.ResponseWriter, r *http.Request) {
 		DevicesCompleted int64 `json:"devicesCompleted"`
 	}{d.Bytes, d.Requests, d.Refused, d.Started, d.Completed})
 	if err != nil {
-		s.log.DebugContext(r.Context(), "downloads not delivered", "error", err)
+		s.log.DebugContext(r.Context(), "downloads not delivered", "err", err)
 	}
 }

@@ -37,7 +37,7 @@ func (s *Server) ServeImport(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(result); err != nil {
-		s.log.DebugContext(r.Context(), "import answer not delivered", "error", err)
+		s.log.DebugContext(r.Context(), "import answer not delivered", "err", err)
 	}
 }
 
@@ -76,7 +76,7 @@ func (s *Server) importError(r *http.Request, err error) *wire.Error {
 	if e := s.mapError(err); e != nil {
 		return e
 	}
-	s.log.ErrorContext(r.Context(), "import failed", "error", err)
+	s.log.ErrorContext(r.Context(), "import failed", "err", err)
 	return s.service.NewError(internalFailure, "An internal failure occurred")
 }
 

@@ -75,6 +75,7 @@ type Engine struct {
 	remember  time.Duration // of the journal
 	limits    Limits
 	wake      chan struct{} // a hint that a job is due; the table is the truth
+	started   chan struct{} // closed when Run works
 	timers    chan struct{} // a hint that an execution times out at another time than before
 	totalsAt  time.Time     // when jobs are counted next
 	latest    iot.Time      // when the jobs' loop last looked
@@ -120,6 +121,7 @@ func New(cfg Config) (*Engine, error) {
 		poll:      cmp.Or(cfg.Poll, time.Second),
 		wake:      make(chan struct{}, 1),
 		timers:    make(chan struct{}, 1),
+		started:   make(chan struct{}),
 		retain:    cmp.Or(cfg.Retention, 730*24*time.Hour),
 		remember:  cmp.Or(cfg.JournalRetention, 90*24*time.Hour),
 		limits:    cfg.Limits,
@@ -156,6 +158,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return nil
 		}
 	})
+	close(e.started)
 	work.Go(func() error { return e.runNodes(ctx) })
 	work.Go(func() error { return e.runBatches(ctx) })
 	loops := []loop{
@@ -177,6 +180,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.publisher.close()
 	return errors.Join(err, <-published)
 }
+
+// Started is closed when Run has published what a former process left, and works.
+func (e *Engine) Started() <-chan struct{} { return e.started }
+
+// Unpublished returns how many records are committed and not published, and for how long the oldest
+// commit has waited for that, or for its answers.
+func (e *Engine) Unpublished() (records int, age time.Duration) { return e.publisher.behind() }
 
 func (e *Engine) now() iot.Time { return iot.At(e.clock()) }
 

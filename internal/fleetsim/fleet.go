@@ -278,7 +278,7 @@ func (f *Fleet) refused(ctx context.Context, thing string, a answer) {
 // trouble counts a failure of a connection or a request left unanswered.
 func (f *Fleet) trouble(ctx context.Context, thing string, err error) {
 	f.errors.Add(1)
-	f.log(ctx, codeOf(err), "thing", thing, "error", err)
+	f.log(ctx, codeOf(err), "thing", thing, "err", err)
 }
 
 // codeOf names what failed, for Summary.Codes.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,7 +12,7 @@ import (
 )
 
 // Observe returns a Store that counts and measures what is done to s, for reg.
-func Observe(s Store, reg prometheus.Registerer) Store {
+func Observe(s Store, reg prometheus.Registerer) *Observed {
 	buckets := prometheus.ExponentialBuckets(0.0001, 2.5, 13) // to 6 s
 	vec := func(name, help string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"kind"})
@@ -24,8 +25,9 @@ func Observe(s Store, reg prometheus.Registerer) Store {
 	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "drover_store_failures_total", Help: "Transactions that the database failed, by reason: unavailable, unknown (whether committed), fenced (the node is dead to the others), other.",
 	}, []string{"reason"})
-	o := &observed{
+	o := &Observed{
 		Store:  s,
+		start:  time.Now(),
 		update: transactions{wait.WithLabelValues("update"), run.WithLabelValues("update"), waiting.WithLabelValues("update")},
 		view:   transactions{wait.WithLabelValues("view"), run.WithLabelValues("view"), waiting.WithLabelValues("view")},
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -40,8 +42,12 @@ func Observe(s Store, reg prometheus.Registerer) Store {
 	return o
 }
 
-type observed struct {
+// Observed is a Store that is observed.
+type Observed struct {
 	Store
+	start            time.Time
+	written, failing atomic.Int64 // when a change was last committed, and when the database last failed one: time.Duration since start
+
 	update, view                        transactions
 	commit                              prometheus.Histogram
 	repeated                            prometheus.Counter
@@ -55,7 +61,7 @@ type transactions struct {
 }
 
 // Update implements Store.
-func (o *observed) Update(ctx context.Context, f func(Tx) error) error {
+func (o *Observed) Update(ctx context.Context, f func(Tx) error) error {
 	asked := time.Now()
 	var began, ran time.Time
 	var refused error
@@ -79,14 +85,17 @@ func (o *observed) Update(ctx context.Context, f func(Tx) error) error {
 		o.update.run.Observe(ended.Sub(began).Seconds())
 		if err == nil {
 			o.commit.Observe(ended.Sub(ran).Seconds())
+			o.written.Store(int64(ended.Sub(o.start)))
 		}
 	}
-	o.failed(ctx, err, refused)
+	if o.failed(ctx, err, refused) {
+		o.failing.Store(int64(time.Since(o.start)))
+	}
 	return err
 }
 
 // View implements Store.
-func (o *observed) View(ctx context.Context, f func(Reader) error) error {
+func (o *Observed) View(ctx context.Context, f func(Reader) error) error {
 	asked := time.Now()
 	var began time.Time
 	var refused error
@@ -107,11 +116,28 @@ func (o *observed) View(ctx context.Context, f func(Reader) error) error {
 	return err
 }
 
+// fresh is for how long a commit shows that the database takes changes.
+const fresh = 10 * time.Second
+
+// Writable returns why the database takes no changes now, nil if it does: if none has been committed
+// in the last ten seconds, or one has failed since, it tries a small one.
+func (o *Observed) Writable(ctx context.Context) error {
+	written := o.written.Load()
+	if written > o.failing.Load() && time.Since(o.start)-time.Duration(written) < fresh {
+		return nil
+	}
+	return o.Update(ctx, func(tx Tx) error {
+		_, err := tx.Sequence(1)
+		return err
+	})
+}
+
 // failed counts what is the database's fault: neither refusals by what ran in the transaction, nor
-// that somebody did not want to wait any longer.
-func (o *observed) failed(ctx context.Context, err, refused error) {
+// that somebody did not want to wait any longer. It reports whether it was.
+func (o *Observed) failed(ctx context.Context, err, refused error) bool {
 	switch {
 	case err == nil:
+		return false
 	case errors.Is(err, ErrUnknown):
 		o.unknown.Inc()
 	case errors.Is(err, ErrFenced):
@@ -119,7 +145,11 @@ func (o *observed) failed(ctx context.Context, err, refused error) {
 	case errors.Is(err, ErrUnavailable):
 		o.unavailable.Inc()
 	case ctx.Err() != nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrExists):
+		return false
 	case refused == nil, iot.ErrorCode(refused) == iot.Internal:
 		o.other.Inc()
+	default:
+		return false
 	}
+	return true
 }

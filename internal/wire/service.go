@@ -144,16 +144,25 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
-// ServeHTTP implements http.Handler. A request id that is already set in the header of w is used, so that a handler
-// around the service can know it too.
-func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
+// Identify gives a request an id, unless it has one: in its context and in the header of its answer. Handlers around a
+// service call it to know the id, too.
+func Identify(w http.ResponseWriter, r *http.Request) *http.Request {
+	if RequestID(r.Context()) != "" {
+		return r
+	}
 	id := w.Header().Get(requestIDHeader)
 	if id == "" {
 		id = uuid.NewString()
 		w.Header().Set(requestIDHeader, id)
 	}
-	ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+	return r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	r = Identify(w, r)
+	ctx := r.Context()
 
 	op, labels, allowed, e := s.route(r.Method, r.URL.EscapedPath())
 	name := "Unknown"
@@ -184,7 +193,7 @@ func (s *Service) answer(ctx context.Context, op *operation, r *request) (body [
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			s.cfg.Logger.ErrorContext(ctx, "panic while serving", "op", op.Name, "request", RequestID(ctx),
+			s.cfg.Logger.ErrorContext(ctx, "panic while serving", "op", op.Name,
 				"panic", p, "stack", string(debug.Stack()))
 			body, e = nil, s.internal()
 		}
@@ -215,10 +224,10 @@ func (s *Service) explain(ctx context.Context, op *operation, err error) *Error 
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		// The caller has gone or the server stops; if somebody still reads this, they may try again.
-		s.cfg.Logger.DebugContext(ctx, "request cancelled", "op", op.Name, "request", RequestID(ctx), "error", err)
+		s.cfg.Logger.DebugContext(ctx, "request cancelled", "op", op.Name, "err", err)
 		return s.NewError(codeUnavailable, "The request was cancelled before it was done")
 	}
-	s.cfg.Logger.ErrorContext(ctx, "request failed", "op", op.Name, "request", RequestID(ctx), "error", err)
+	s.cfg.Logger.ErrorContext(ctx, "request failed", "op", op.Name, "err", err)
 	return s.internal()
 }
 

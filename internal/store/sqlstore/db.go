@@ -281,7 +281,7 @@ func (d *DB) note(t *tx) {
 // findOut waits until it is known whether the unsettled transaction was committed: nil if it was.
 // If it takes too long the next Update goes on with it.
 func (d *DB) findOut(ctx context.Context, unknown error) error {
-	d.log.WarnContext(ctx, "the database did not say whether it has committed, asking", "error", unknown)
+	d.log.WarnContext(ctx, "the database did not say whether it has committed, asking", "err", unknown)
 	deadline := time.Now().Add(d.patience)
 	for {
 		done, err := d.writer.committed()
@@ -348,7 +348,7 @@ func (d *DB) transact(ctx context.Context, t *tx, f func(store.Tx) error) (err e
 	before := t.state
 	defer func() {
 		if e := d.writer.rollback(); e != nil {
-			d.log.ErrorContext(ctx, "rollback failed", "error", e)
+			d.log.ErrorContext(ctx, "rollback failed", "err", e)
 		}
 	}()
 	if err := f(t); err != nil {
