@@ -6,6 +6,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -53,6 +55,7 @@ func TestFaults(t *testing.T) {
 			diskFull(t, disk, d, &site{flags: d.flags})
 		}},
 		{"clock stepped", "sqlite", clockStepped},
+		{"planted", "postgres", planted},
 	} {
 		if !*faultsFlag && s.quick != store {
 			continue
@@ -152,6 +155,50 @@ func diskFull(t *testing.T, disk *disk, d *database, s *site) {
 	}
 	l.busy(enough())
 	l.settle()
+}
+
+// Nothing goes wrong, and then somebody spoils the database: Check has to find what was done to each
+// of some jobs.
+func planted(t *testing.T) {
+	d := newDatabase(t)
+	l := newLoad(t, d.url, newSite(t, d.flags...))
+	l.busy(enough())
+	l.settle()
+	const lastRow, end = `(SELECT max(id) FROM journal WHERE job_id = '$JOB' AND kind = 'execution.changed')`, ` WHERE job = (SELECT id FROM jobs WHERE job_id = '$JOB')`
+	damage := []struct{ statement, want string }{
+		{`DELETE FROM journal WHERE id = ` + lastRow, "acknowledged and lost: step"},
+		{`INSERT INTO journal (id, at, kind, actor, job_id, flags, body, node)
+			SELECT (SELECT max(id) + 1 FROM journal), at, kind, actor, job_id, flags, body, node FROM journal WHERE id = ` + lastRow, "ran twice: step"},
+		{`UPDATE journal SET id = (SELECT max(id) + 1 FROM journal) WHERE id = (SELECT min(id) FROM journal WHERE job_id = '$JOB' AND kind = 'execution.changed')`, "where 1 comes"},
+		{`DELETE FROM journal WHERE job_id = '$JOB' AND kind = 'job.completed'`, "event of nothing: COMPLETED of $JOB"},
+		{`UPDATE job_counts SET queued = queued + 1` + end, "counts of $JOB"},
+		{`UPDATE jobs SET status = 2, completed_at = 0 WHERE job_id = '$JOB'`, "$JOB is SCHEDULED with 0 executions"},
+		{`DELETE FROM jobs WHERE job_id = '$JOB'`, "acknowledged and lost: job $JOB"},
+		{`DELETE FROM executions` + end, "has no execution of $JOB"},
+		{`UPDATE executions SET version = version + 1` + end, "journal: $JOB on "},
+	}
+	var jobs []string
+	for _, o := range l.history.Orders {
+		if o.Created == faulttest.Done && !o.Asked {
+			jobs = append(jobs, o.Job)
+		}
+	}
+	if len(jobs) < len(damage) {
+		t.Fatalf("%d jobs are too few", len(jobs))
+	}
+	for i, d := range damage {
+		envtest.Execute(t, l.store, strings.ReplaceAll(d.statement, "$JOB", jobs[i]))
+	}
+	found := faulttest.Check(l.history, l.state(fleetOn(t, l.sites[0].at.Load())))
+	for i, d := range damage {
+		want := strings.ReplaceAll(d.want, "$JOB", jobs[i])
+		if !slices.ContainsFunc(found, func(f string) bool { return strings.Contains(f, want) }) {
+			t.Errorf("nothing says %q, which is what this does: %s", want, d.statement)
+		}
+	}
+	if t.Failed() {
+		t.Log(strings.Join(found, "\n"))
+	}
 }
 
 // The clock of the server's machine is set an hour ahead, back, an hour behind, and right.

@@ -43,6 +43,7 @@ type site struct {
 	flags []string
 	env   []string
 	build func() (path string, err error) // default: binary
+	ready func(*server)                   // called whenever it has started; nil for nothing
 
 	log *os.File // of all its servers, shown if the test fails
 	at  atomic.Pointer[server]
@@ -85,6 +86,9 @@ func (s *site) start(t *testing.T) {
 	now, err := launch(cmd, s.data, s.flags...)
 	must(t, err)
 	s.at.Store(now)
+	if s.ready != nil {
+		s.ready(now)
+	}
 }
 
 func (s *site) kill(t *testing.T) { t.Helper(); s.at.Load().kill(t) }
@@ -116,6 +120,7 @@ type load struct {
 	messages  atomic.Int64 // that devices and the watchers received
 	connects  atomic.Int64
 	online    [loadDevices]atomic.Bool // connected, and has asked what there is to do
+	api       func() *iot.Client       // that the operator asks
 	operating context.CancelFunc
 	operator  sync.WaitGroup
 }
@@ -124,7 +129,13 @@ type load struct {
 // sites have one database. It ends with the test.
 func newLoad(t *testing.T, store string, sites ...*site) *load {
 	t.Helper()
-	l := &load{t: t, sites: sites, history: faulttest.NewHistory(), store: store, began: time.Now()}
+	return newLoadBy(t, store, func() *iot.Client { return sites[rand.IntN(len(sites))].at.Load().client() }, sites...)
+}
+
+// newLoadBy is newLoad with what the operator asks.
+func newLoadBy(t *testing.T, store string, api func() *iot.Client, sites ...*site) *load {
+	t.Helper()
+	l := &load{t: t, sites: sites, history: faulttest.NewHistory(), store: store, api: api, began: time.Now()}
 	f := fleetOn(t, sites[0].at.Load())
 	l.arn = f.thingARN
 	f.must(f.events(true, types.EventTypeJob, types.EventTypeJobExecution))
@@ -135,8 +146,8 @@ func newLoad(t *testing.T, store string, sites ...*site) *load {
 	var clients sync.WaitGroup
 	t.Cleanup(func() { stop(); clients.Wait() })
 	var watching sync.WaitGroup
-	for i, s := range sites {
-		w := &loadClient{load: l, sites: []*site{s}, id: f.name("watcher" + itoa(i)), version: byte(4 + i%2), persistent: true, random: rand.New(rand.NewPCG(1, uint64(i)))}
+	for i := range sites {
+		w := &loadClient{load: l, sites: sites, id: f.name("watcher" + itoa(i)), version: byte(4 + i%2), persistent: true, random: rand.New(rand.NewPCG(1, uint64(i)))}
 		watching.Add(1)
 		clients.Go(func() { w.watch(ctx, watching.Done) })
 	}
@@ -210,7 +221,7 @@ func (l *load) operate(ctx context.Context, prefix string) {
 			order.Things, targets = append(order.Things, l.things[i]), append(targets, l.arn(l.things[i]))
 		}
 		change := l.history.Order(order)
-		api := l.sites[random.IntN(len(l.sites))].at.Load().client()
+		api := l.api()
 		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*noAnswer)
 		in := &iot.CreateJobInput{JobId: &order.Job, Document: aws.String(document), Targets: targets}
 		if n%2 == 0 {
@@ -383,6 +394,7 @@ type loadClient struct {
 	online     *atomic.Bool // of a device
 
 	client *mq.Client
+	silent int // requests without any answer since there was one
 	token  int
 	step   int                // used last
 	hear   func(m mq.Publish) // what has come unasked
@@ -487,7 +499,7 @@ func (c *loadClient) connect(ctx context.Context) error {
 	if err := c.client.TrySend(p.Encode()); err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	c.client.Version = c.version
+	c.client.Version, c.silent = c.version, 0
 	answer, err := c.client.TryNext(noAnswer)
 	if err != nil {
 		return errors.Join(err, conn.Close())
@@ -595,10 +607,14 @@ func (c *loadClient) ask(rest string, request map[string]any) (result string, an
 		result = strings.TrimPrefix(m.Topic, c.topic(rest)+"/")
 		return true, nil
 	})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = nil
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.silent = 0
+		return result, answer, err
 	}
-	return result, answer, err
+	if c.silent++; c.silent < 2 {
+		return result, answer, nil
+	}
+	return result, answer, errors.New("nobody answers here")
 }
 
 // request is ask with the next step, noted in the history. It returns what is known of the execution

@@ -44,6 +44,7 @@ type server struct {
 	mqtts           string // with client certificates
 	deviceHTTPS     string // with client certificates
 	alpn            string // everything, by ALPN
+	cluster         string // for other nodes
 	account, region string
 	key, secret     string
 	data            string // data folder of a drover of ours, "" of a foreign server
@@ -155,12 +156,12 @@ func launch(cmd *exec.Cmd, data string, flags ...string) (*server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the server did not get ready: %w", err), cmd.Wait())
 	}
-	var at struct{ HTTP, MQTT, MQTTS, DeviceHTTPS, ALPN string }
+	var at struct{ HTTP, MQTT, MQTTS, DeviceHTTPS, ALPN, Cluster string }
 	if err := json.Unmarshal([]byte(line), &at); err != nil {
 		return nil, fmt.Errorf("first line %q: %w", line, err)
 	}
 	s := &server{
-		http: at.HTTP, mqtt: at.MQTT, mqtts: at.MQTTS, deviceHTTPS: at.DeviceHTTPS, alpn: at.ALPN,
+		http: at.HTTP, mqtt: at.MQTT, mqtts: at.MQTTS, deviceHTTPS: at.DeviceHTTPS, alpn: at.ALPN, cluster: at.Cluster,
 		account: "123456789012", region: "us-east-1", data: data, process: cmd, skew: new(atomic.Int64),
 	}
 	if *storeFlag == "postgres" {

@@ -227,22 +227,28 @@ func PostgreSQLTool(name string) string {
 }
 
 // psql runs a statement.
-func (s *PostgreSQLServer) psql(statement string) error { return psql(s.url("postgres"), statement) }
-
-// Execute runs a statement on a database of PostgreSQL's: what the program under test would not do.
-func Execute(t testing.TB, url, statement string) {
-	t.Helper()
-	if err := psql(url, statement); err != nil {
-		t.Fatal(err)
-	}
+func (s *PostgreSQLServer) psql(statement string) error {
+	_, err := psql(s.url("postgres"), statement)
+	return err
 }
 
-func psql(url, statement string) error {
-	cmd := exec.Command(PostgreSQLTool("psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-c", statement, url)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = io.Discard, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("psql: %w: %s", err, strings.TrimSpace(out.String()))
+// Execute runs a statement on a database of PostgreSQL's, which the program under test would not do, and
+// returns what it says, without decoration.
+func Execute(t testing.TB, url, statement string) string {
+	t.Helper()
+	text, err := psql(url, statement)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return nil
+	return text
+}
+
+func psql(url, statement string) (string, error) {
+	cmd := exec.Command(PostgreSQLTool("psql"), "-qXAt", "-v", "ON_ERROR_STOP=1", "-c", statement, url)
+	var out, problem bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problem
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("psql: %w: %s", err, strings.TrimSpace(problem.String()))
+	}
+	return strings.TrimSpace(out.String()), nil
 }

@@ -13,11 +13,12 @@ type Proxy struct {
 	// Addr is where it listens, host:port.
 	Addr string
 
-	listener        net.Listener
-	network, target string
-	running         sync.WaitGroup
+	listener net.Listener
+	network  string
+	running  sync.WaitGroup
 
 	mu       sync.Mutex
+	target   string
 	pairs    map[*pair]bool
 	delay    time.Duration // in each direction
 	down     bool
@@ -56,6 +57,9 @@ func (p *Proxy) set(f func()) {
 	defer p.mu.Unlock()
 	f()
 }
+
+// Target changes where new connections go on.
+func (p *Proxy) Target(addr string) { p.set(func() { p.target = addr }) }
 
 // Delay makes everything late, in each direction.
 func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
@@ -104,7 +108,10 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) serve(client net.Conn) {
-	server, err := net.DialTimeout(p.network, p.target, 5*time.Second)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.DialTimeout(p.network, target, 5*time.Second)
 	if err != nil {
 		_ = client.Close() // nothing was said
 		return
