@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -28,6 +29,14 @@ type clientState struct {
 type clientService struct {
 	presence func(clientID string) (dataplane.Presence, bool)
 	problems *dataplane.Problems
+	peers    *peers
+}
+
+// here is what this node knows of a client.
+func (s *clientService) here(id string) (out clientState, known bool) {
+	seen, known := s.presence(id)
+	out = clientState{ClientID: id, Connected: seen.Connected, Session: seen.Session, Disconnected: seen.Ended, Problems: s.problems.Of(id)}
+	return out, known || out.Problems != nil
 }
 
 func (s *clientService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -36,9 +45,16 @@ func (s *clientService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := strings.TrimPrefix(r.URL.Path, clientsPath)
-	seen, known := s.presence(id)
-	out := clientState{ClientID: id, Connected: seen.Connected, Session: seen.Session, Disconnected: seen.Ended, Problems: s.problems.Of(id)}
-	if !known && out.Problems == nil {
+	out, known := s.here(id)
+	for _, other := range s.peers.clientStates(r.Context(), id) {
+		problems := append(out.Problems, other.Problems...)
+		if !known || !out.Connected && (other.Connected || other.Disconnected.After(out.Disconnected)) {
+			out, known = other, true
+		}
+		slices.SortStableFunc(problems, func(x, y dataplane.Problem) int { return y.Last.Compare(x.Last) })
+		out.Problems = problems
+	}
+	if !known {
 		wire.WriteError(w, &wire.Error{Code: "ResourceNotFoundException", Status: http.StatusNotFound,
 			Message: "No client with this id is connected, or was in the last hour, and none has problems"})
 		return

@@ -38,6 +38,7 @@ type serveConfig struct {
 	Origins          []string          `name:"websocket-origin" help:"Origin of pages, such as https://console.example.com, that may open WebSockets besides the server's own; of which others need their credentials in the URL." placeholder:"ORIGIN"`
 	Insecure         bool              `help:"Allow listeners outside of loopback that do not encrypt or do not authenticate devices."`
 	Store            string            `help:"Where to keep things: sqlite, a file in the data folder, or a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE (better in the environment than on the command line)." default:"sqlite" placeholder:"STORE"`
+	Cluster          clusterFlags      `embed:"" group:"Several nodes"`
 	Objects          bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
 	ObjectDir        string            `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
 	ObjectReserve    int64             `name:"objects-reserve" help:"Bytes of the disk that uploads leave free, for the database and whatever else is on it." default:"268435456" placeholder:"BYTES"`
@@ -173,6 +174,9 @@ func (c *serveConfig) check() error {
 		}
 	default:
 		errs = append(errs, errNoStore)
+	}
+	if err := c.Cluster.check(c.postgres()); err != nil {
+		errs = append(errs, err)
 	}
 	if err := c.S3.check(); err != nil {
 		errs = append(errs, err)

@@ -87,6 +87,7 @@ type endpoints struct {
 	DeviceHTTPS string `json:"deviceHttps,omitempty"`
 	ALPN        string `json:"alpn,omitempty"` // everything, told apart by ALPN
 	PProf       string `json:"pprof,omitempty"`
+	Cluster     string `json:"cluster,omitempty"` // where other nodes find this one
 }
 
 const (
@@ -122,6 +123,7 @@ type server struct {
 	device   *http.Server // for devices with certificates; nil without TLS
 	pprof    *http.Server // nil: none
 	plane    *dataplane.Handler
+	peers    *peers // nil: this server is alone
 
 	objects     *objects.Server // nil: none
 	objectStore *objects.Store
@@ -194,6 +196,9 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	// The addresses before anything works, so that a taken port costs nothing.
 	doors, err := s.listen()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.joinCluster(ctx); err != nil {
 		return nil, err
 	}
 	things, err := s.assemble(ctx)
@@ -311,7 +316,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	s.access = access.New(access.Config{Store: kept, Realm: realm, Keys: owners, Logger: s.log, Now: s.clock.now})
 	known := &identities{Decider: s.access}
 	things = registry.New(registry.Config{
-		Store: kept, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Identities: known, Logger: s.log, Now: s.clock.now,
+		Store: kept, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Identities: known, Announced: s.peers.announced, Logger: s.log, Now: s.clock.now,
 	})
 	if err := s.openKeys(ctx, things); err != nil {
 		return nil, err
@@ -334,8 +339,9 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, failures: s.failures, now: s.clock.now, afterFunc: s.clock.afterFunc, log: s.log}
 	handler := &brokerHandler{handler: devices, guard: guard, ended: newDisconnects(metrics)}
 	sessions := s.cfg.Sessions
+	shelf, others := s.shelf(kept)
 	s.broker, err = broker.New(broker.Config{
-		Handler: handler, Authenticator: doorkeeper{guard, counts}, Authorizer: guard, Logger: s.log, Store: brokerStore{kept}, Origin: origins(s.cfg.Origins).allow, AcceptRate: cmp.Or(limits.AcceptRate, -1),
+		Handler: handler, Authenticator: doorkeeper{guard, counts}, Authorizer: guard, Logger: s.log, Store: shelf, Peers: others, Origin: origins(s.cfg.Origins).allow, AcceptRate: cmp.Or(limits.AcceptRate, -1),
 		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
 		TotalPublishRate: limits.TotalPublishRate, DeliverRate: limits.DeliverRate, TotalDeliverRate: limits.TotalDeliverRate,
 		ReplayRate:    limits.Replay,
@@ -351,9 +357,22 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
 	handler.publisher, guard.publisher = publisher, publisher
-	known.broker, known.guard, known.publisher = s.broker, guard, publisher
-	s.follow = func(ctx context.Context) { things.Follow(ctx, known, nil) }
+	known.broker, known.guard, known.publishers = s.broker, guard, []*dataplane.Publisher{publisher}
 	metrics.MustRegister(newBrokerMetrics(s.broker))
+	clients := &clientService{presence: publisher.Presence, problems: problems, peers: s.peers}
+	hurry, deaf := make(chan func()), make(chan struct{})
+	if s.peers != nil {
+		registerPeersMetrics(metrics, s.peers.node, s.broker)
+		local := dataplane.NewPublisher(dataplane.PublisherConfig{
+			Broker: localBroker{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Now: s.clock.now,
+		})
+		known.publishers = append(known.publishers, local)
+		s.peers.begin(hearing{broker: s.broker, presence: clients.here, hurry: hurry, deaf: deaf, journal: s.engine, tell: local.Publish})
+	}
+	s.follow = func(ctx context.Context) {
+		defer close(deaf)
+		things.Follow(ctx, known, hurry)
+	}
 
 	api := controlplane.New(controlplane.Config{
 		Jobs: s.engine, Registry: things, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
@@ -370,10 +389,10 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		},
 	})
 	s.front = &front{
-		control: api, devices: devices, messages: messages, guard: guard,
+		control: s.peers.after(api), devices: devices, messages: messages, guard: guard,
 		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
-		keys: &keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}, permit: s.access.Permit,
+		keys: s.peers.after(&keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}), permit: s.access.Permit,
 		metrics: metrics, counts: counts, ready: newReadiness(kept, s.store.Ping, s.engine, s.log), log: s.log,
 	}
 	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}, Now: machineTime, Failures: s.failures}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
@@ -390,7 +409,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	if s.audit, err = audit.Open(audit.Config{Dir: filepath.Join(cmp.Or(s.temporary, s.cfg.Data), auditFolder), Retention: s.cfg.AuditRetention, Now: s.clock.now}); err != nil {
 		return nil, err
 	}
-	s.front.clients = &clientService{presence: publisher.Presence, problems: problems}
+	s.front.clients = clients
 	s.front.audit = &auditService{entries: s.audit, log: s.log}
 	s.http = s.httpServer(counts, &auditor{
 		next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics),
@@ -419,11 +438,11 @@ func (s *server) httpServer(counts *frontMetrics, handler http.Handler) *http.Se
 // nodes change.
 type identities struct {
 	*access.Decider
-	holders   *auth.Devices
-	broker    *broker.Broker
-	keys      *auth.Keyring
-	guard     *guard
-	publisher *dataplane.Publisher
+	holders    *auth.Devices
+	broker     *broker.Broker
+	keys       *auth.Keyring
+	guard      *guard
+	publishers []*dataplane.Publisher
 }
 
 // KeysChanged implements registry.Elsewhere.
@@ -434,7 +453,11 @@ func (i *identities) KeysChanged(ctx context.Context) error {
 }
 
 // EventsChanged implements registry.Elsewhere.
-func (i *identities) EventsChanged() { i.publisher.EventsChanged() }
+func (i *identities) EventsChanged() {
+	for _, p := range i.publishers {
+		p.EventsChanged()
+	}
+}
 
 // ThingsChanged implements registry.Identities.
 func (i *identities) ThingsChanged(names []iot.ThingName) {
@@ -647,6 +670,9 @@ func (s *server) stop() error {
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close(ctx))
+	}
+	if s.peers != nil {
+		s.peers.close()
 	}
 	if s.plane != nil {
 		s.plane.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"drover/internal/broker"
@@ -13,7 +14,10 @@ import (
 
 // brokerStore keeps in the database what the broker wants kept: the same things in the
 // words of both.
-type brokerStore struct{ store store.Store }
+type brokerStore struct {
+	store store.Store
+	node  int64
+}
 
 // Load implements broker.Store.
 func (s brokerStore) Load(ctx context.Context) (*broker.Kept, error) {
@@ -25,6 +29,10 @@ func (s brokerStore) Load(ctx context.Context) (*broker.Kept, error) {
 	if err != nil {
 		return nil, err
 	}
+	return fromKept(k)
+}
+
+func fromKept(k *store.MQTTKept) (*broker.Kept, error) {
 	kept := &broker.Kept{
 		Sessions: each(k.Sessions, func(v store.MQTTSession) broker.StoredSession {
 			return broker.StoredSession{
@@ -62,6 +70,7 @@ func (s brokerStore) Load(ctx context.Context) (*broker.Kept, error) {
 // Save implements broker.Store.
 func (s brokerStore) Save(ctx context.Context, c *broker.Changes) error {
 	changes := &store.MQTTChanges{
+		Node: s.node, ReleasedSessions: c.ReleasedSessions, ReleasedWills: c.ReleasedWills,
 		EndedSessions: c.EndedSessions, EndedGroups: c.EndedGroups, EndedEntries: c.EndedEntries,
 		EndedMessages: c.EndedMessages, EndedWills: c.EndedWills, EndedRetained: c.EndedRetained,
 	}
@@ -89,6 +98,102 @@ func (s brokerStore) Save(ctx context.Context, c *broker.Changes) error {
 		return store.MQTTWill{Key: v.Key, Client: v.Client, Message: toStore(v.Message), Life: v.Life, Delay: v.Delay, Due: instant(v.Due)}
 	})
 	return s.store.Update(ctx, func(tx store.Tx) error { return tx.SaveMQTT(changes) })
+}
+
+// sharedStore is the brokerStore of a node among others.
+type sharedStore struct {
+	brokerStore
+	live func(store.Reader) ([]int64, error) // the numbers of all nodes that are alive
+}
+
+// Node implements broker.SharedStore.
+func (s sharedStore) Node() int64 { return s.node }
+
+// Load implements broker.Store.
+func (s sharedStore) Load(ctx context.Context) (*broker.Kept, error) {
+	kept, err := s.Orphans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kept.Retained, err = s.Retained(ctx)
+	return kept, err
+}
+
+// Retained implements broker.SharedStore.
+func (s sharedStore) Retained(ctx context.Context) ([]broker.StoredRetained, error) {
+	k := new(store.MQTTKept)
+	err := s.store.View(ctx, func(r store.Reader) (err error) {
+		k.Retained, err = r.MQTTRetained()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	kept, err := fromKept(k)
+	return kept.Retained, err
+}
+
+// Adopt implements broker.SharedStore. Nearly always there is nothing, which a look finds out.
+func (s sharedStore) Adopt(ctx context.Context, client string) (*broker.Kept, error) {
+	there := false
+	err := s.store.View(ctx, func(r store.Reader) (err error) {
+		there, err = r.MQTTElsewhere(s.node, client)
+		return err
+	})
+	if err != nil || !there {
+		return new(broker.Kept), err
+	}
+	k := new(store.MQTTKept)
+	err = s.store.Update(ctx, func(tx store.Tx) (err error) {
+		k, err = tx.AdoptMQTT(s.node, client)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fromKept(k)
+}
+
+// Release implements broker.SharedStore.
+func (s sharedStore) Release(ctx context.Context) error {
+	return s.store.Update(ctx, func(tx store.Tx) error { return tx.ReleaseMQTT(s.node) })
+}
+
+// Orphans implements broker.SharedStore.
+func (s sharedStore) Orphans(ctx context.Context) (*broker.Kept, error) {
+	var orphans []int64
+	orphaned := func(r store.Reader) error {
+		owners, err := r.MQTTNodes()
+		if err != nil {
+			return err
+		}
+		live, err := s.live(r)
+		orphans = slices.DeleteFunc(owners, func(node int64) bool { return node == s.node || slices.Contains(live, node) })
+		return err
+	}
+	if err := s.store.View(ctx, orphaned); err != nil || len(orphans) == 0 {
+		return new(broker.Kept), err
+	}
+	all := new(store.MQTTKept)
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		*all = store.MQTTKept{}
+		if err := orphaned(tx); err != nil { // another node may have been quicker
+			return err
+		}
+		for _, node := range orphans {
+			k, err := tx.AdoptMQTTOf(s.node, node)
+			if err != nil {
+				return err
+			}
+			all.Sessions, all.Groups, all.Wills = append(all.Sessions, k.Sessions...), append(all.Groups, k.Groups...), append(all.Wills, k.Wills...)
+			all.Entries, all.Messages = append(all.Entries, k.Entries...), append(all.Messages, k.Messages...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return fromKept(all)
 }
 
 // each maps a list to what f makes of its items; nil stays nil.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"drover/internal/broker"
+	"drover/internal/store"
 	"drover/internal/store/sqlstore"
 )
 
@@ -24,7 +25,7 @@ func openStore(t testing.TB, dir string) brokerStore {
 			t.Error(err)
 		}
 	})
-	return brokerStore{db}
+	return brokerStore{db, store.FirstNode}
 }
 
 // TestBrokerStore: what the broker wants kept comes back as it was.

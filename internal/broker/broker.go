@@ -42,6 +42,10 @@ type Config struct {
 	// end with the process.
 	Store Store
 
+	// Peers are the brokers of the other nodes of a cluster, and Store, if there is one, is then
+	// a SharedStore. nil: this broker is alone.
+	Peers Peers
+
 	// MaxRetained and MaxRetainedBytes bound the retained messages, which are held
 	// in memory: how many topics have one, and the bytes of topics and payloads.
 	// Defaults 10,000 and 64 MiB.
@@ -214,10 +218,11 @@ type Stats struct {
 	CutOff      uint64 // connections ended because the client fell behind
 	Stored      uint64 // messages for persistent sessions that were written to the Store
 	StoreFails  uint64 // writes to the Store that failed, and are tried again
+	FromPeers   uint64 // messages that other nodes have relayed
 }
 
 type counters struct {
-	accepted, refused, in, out, dropped, expired, cutOff atomic.Uint64
+	accepted, refused, in, out, dropped, expired, cutOff, peers atomic.Uint64
 }
 
 // Broker is an MQTT server. Its methods may be called from any goroutine.
@@ -238,6 +243,10 @@ type Broker struct {
 	deliveries *rate.Limiter
 
 	reconsidered atomic.Uint64 // how often all permissions have been taken back
+
+	// adopting is held while sessions that belonged to nobody are on their way from the store
+	// into the maps below.
+	adopting sync.Mutex
 
 	connections sync.WaitGroup // goroutines of connections, and the wheel's
 	polling     sync.WaitGroup // the poller's
@@ -308,6 +317,9 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if _, shared := cfg.Store.(SharedStore); cfg.Peers != nil && cfg.Store != nil && !shared {
+		return nil, errors.New("broker: with Peers, the Store must be a SharedStore")
+	}
 	b := &Broker{
 		cfg:        cfg,
 		log:        cfg.Logger,
@@ -317,7 +329,7 @@ func New(cfg Config) (*Broker, error) {
 		turnstile:  newTurnstile(cfg.ConnectRate, cfg.ClientConnectRate),
 		publishes:  perSecond(cfg.TotalPublishRate),
 		deliveries: perSecond(cfg.TotalDeliverRate),
-		index:      newIndex(),
+		index:      newIndex(cfg.Peers),
 		keeper:     newKeeper(cfg.Store, cfg.Logger, cfg.MaxQueued, cfg.MaxQueuedBytes),
 		closed:     make(chan struct{}),
 		listeners:  map[net.Listener]struct{}{},
@@ -326,6 +338,9 @@ func New(cfg Config) (*Broker, error) {
 		sessions:   map[string]*session{},
 		wills:      map[string]*will{},
 		retained:   map[string]retained{},
+	}
+	if shared := b.shared(); shared != nil {
+		b.keeper.node = shared.Node()
 	}
 	if cfg.Store != nil {
 		if err := b.restore(context.Background()); err != nil {
@@ -345,10 +360,29 @@ func (b *Broker) Publish(m Message) {
 	}
 }
 
+// PublishHere is Publish for the clients of this node alone.
+func (b *Broker) PublishHere(m Message) { b.route(&m, "", &relayed{message: m}, nil) }
+
+// HasSubscribersHere is HasSubscribers for the clients of this node.
+func (b *Broker) HasSubscribersHere(topic string) bool { return b.index.has(topic) }
+
 // Settled returns a channel that is closed when every QoS 1 message that has been
 // published so far is safe with the persistent sessions that it goes to:
-// acknowledged by the client, or in the Store.
-func (b *Broker) Settled() <-chan struct{} { return b.keeper.settled() }
+// acknowledged by the client, or in the Store. That goes for the sessions of other
+// nodes, too, as far as these are in touch.
+func (b *Broker) Settled() <-chan struct{} {
+	here := b.keeper.settled()
+	if b.cfg.Peers == nil {
+		return here
+	}
+	all := make(chan struct{})
+	go func() {
+		b.cfg.Peers.Ask(context.Background(), (&word{Safe: true}).encode())
+		<-here
+		close(all)
+	}()
+	return all
+}
 
 // matches are lists that subscribers of a topic are gathered in.
 var matches = sync.Pool{New: func() any { return new([]subscriber) }}
@@ -360,6 +394,12 @@ var matches = sync.Pool{New: func() any { return new([]subscriber) }}
 // message is safe wherever it has to be: before publish returns, or later, from
 // another goroutine; it must not block.
 func (b *Broker) publish(m Message, from string, done func()) bool {
+	return b.route(&m, from, nil, done)
+}
+
+// route is publish, also for what another node has relayed: that does not go on from here, and
+// to the members here of the shared subscriptions only that the other node has chosen.
+func (b *Broker) route(m *Message, from string, relayed *relayed, done func()) bool {
 	buf := matches.Get().(*[]subscriber)
 	subs, groups := b.index.match(m.Topic, *buf)
 	defer func() {
@@ -367,16 +407,35 @@ func (b *Broker) publish(m Message, from string, done func()) bool {
 		*buf = subs
 		matches.Put(buf)
 	}()
+	if b.cfg.Peers != nil && relayed == nil && !m.Retain {
+		var there []place
+		groups, there = b.placed(groups)
+		b.relay(m, from, time.Time{}, there)
+	}
 	if len(subs)+len(groups) == 0 && !m.Retain {
 		call(done)
 		return true
 	}
-	kept := m // only what is delivered costs memory
+	kept := *m // only what is delivered costs memory
 	e := b.copiesOf(&kept, true, done)
 	defer e.finish()
-	if m.Retain && !b.retain(&kept, e) {
-		e.done = nil
-		return false
+	switch {
+	case relayed != nil:
+		groups = b.chosen(groups, relayed.groups)
+		if !relayed.modified.IsZero() {
+			b.retainedElsewhere(&kept, relayed.modified)
+		}
+	case m.Retain:
+		modified, ok := b.retain(&kept, e)
+		if !ok {
+			e.done = nil
+			return false
+		}
+		if b.cfg.Peers != nil {
+			var there []place
+			groups, there = b.placed(groups)
+			b.relay(m, from, modified, there)
+		}
 	}
 	if m.expired(e.now) {
 		return true
@@ -389,14 +448,17 @@ func (b *Broker) publish(m Message, from string, done func()) bool {
 		_ = sub.session.deliver(e, min(m.QoS, sub.options.qos), m.Retain && sub.options.retainAsPublished && sub.session.version == 5, nil)
 	}
 	for _, g := range groups {
-		g.deliver(e, &m)
+		g.deliver(e, m)
 	}
 	return true
 }
 
 // HasSubscribers reports whether a message on topic would go to anybody, stored
-// sessions of clients that are away included.
-func (b *Broker) HasSubscribers(topic string) bool { return b.index.has(topic) }
+// sessions of clients that are away included. It may be mistaken about other nodes, and
+// says yes then.
+func (b *Broker) HasSubscribers(topic string) bool {
+	return b.index.has(topic) || b.cfg.Peers != nil && b.cfg.Peers.Wanted(topic)
+}
 
 // Clients returns how many clients are connected.
 func (b *Broker) Clients() int {
@@ -416,6 +478,7 @@ func (b *Broker) Stats() Stats {
 		Dropped:       b.stats.dropped.Load(),
 		Expired:       b.stats.expired.Load(),
 		CutOff:        b.stats.cutOff.Load(),
+		FromPeers:     b.stats.peers.Load(),
 	}
 	b.keeper.mu.Lock()
 	s.Queued, s.QueuedBytes, s.Stored, s.StoreFails = b.keeper.entries, b.keeper.bytes, b.keeper.written, b.keeper.fails
@@ -482,5 +545,12 @@ func (b *Broker) Close(ctx context.Context) error {
 		err = errors.Join(err, b.poller.close())
 		b.polling.Wait()
 	}
-	return errors.Join(err, b.keeper.close())
+	err = errors.Join(err, b.keeper.close())
+	if shared := b.shared(); shared != nil {
+		err = errors.Join(err, shared.Release(ctx))
+	}
+	if b.cfg.Peers != nil {
+		b.cfg.Peers.Tell((&word{Leave: &leaveWord{b.cfg.Peers.Self()}}).encode())
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -39,6 +40,7 @@ type Client struct {
 	connectedAt time.Time
 	uuid        uuid.UUID
 	session     *session
+	stamp       int64 // when it claimed its client id; orders claims of several nodes
 	identity    Identity
 
 	deliveries  *rate.Limiter // of messages to the client, of the session's lock; nil until the first, and if they are not limited
@@ -51,7 +53,8 @@ type Client struct {
 	aliases   []string    // topics by alias - 1; nil until the client uses one
 	allowance allowance
 
-	noWill atomic.Bool // the will is not to be sent, whatever ends the connection
+	claiming bool        // other nodes are still being asked for the client id; under the broker's lock
+	noWill   atomic.Bool // the will is not to be sent, whatever ends the connection
 }
 
 func newClient(b *Broker, conn net.Conn) *Client {
@@ -356,6 +359,7 @@ func (c *Client) accept(hello *connect) bool {
 		return false
 	}
 	b.stats.accepted.Add(1)
+	c.session.tellGroups()
 	b.cfg.Handler.Connected(c)
 	b.wheel.add(c, c.keepAlive+c.keepAlive/2)
 	c.expect(0) // the wheel looks after it from here on
@@ -372,6 +376,7 @@ func (c *Client) goodbye() {
 	reason := c.reason
 	c.mu.Unlock()
 	over := c.session.detach(reason)
+	c.session.tellGroups()
 	c.sendWill(over)
 	b.log.Debug("client disconnected", "client", c.id, "addr", c.RemoteAddr(), "reason", reason)
 	b.cfg.Handler.Disconnected(c, reason)
@@ -682,6 +687,7 @@ func (c *Client) subscribe(f frame) error {
 	}
 	var granted []string
 	var retained []request
+	news := false // for other nodes
 	codes := make([]byte, len(requests))
 	for i, r := range requests {
 		codes[i] = r.options.qos
@@ -695,11 +701,12 @@ func (c *Client) subscribe(f frame) error {
 		case !cfg.Handler.AllowSubscribe(c, r.filter), !c.may(MaySubscribe, r.filter):
 			codes[i] = codeNotAuthorized
 		default:
-			existed, ok := c.session.subscribe(r.filter, r.options, cfg.MaxSubscriptions)
+			existed, fresh, ok := c.session.subscribe(r.filter, r.options, cfg.MaxSubscriptions)
 			if !ok {
 				codes[i] = codeQuotaExceeded
 				break
 			}
+			news = news || fresh
 			granted = append(granted, r.filter)
 			if !shared(r.filter) && (r.retainHandling == 0 || r.retainHandling == 1 && !existed) {
 				retained = append(retained, r)
@@ -714,6 +721,11 @@ func (c *Client) subscribe(f frame) error {
 	}
 	if len(granted) > 0 {
 		c.durable()
+	}
+	if news {
+		c.flush() // what others send does not wait
+		b.cfg.Peers.Fence(context.Background())
+		c.hold()
 	}
 	if err := c.answer(encodeAcks(typeSuback, c.version, id, codes)); err != nil {
 		return err

@@ -32,9 +32,23 @@ type Subscription struct {
 	QoS    byte
 }
 
-// Client returns the state of a client; ok is false if it is neither connected nor
-// has a session.
-func (b *Broker) Client(id string) (_ ClientState, ok bool) {
+// Client returns the state of a client, at whatever node; ok is false if it is neither connected
+// nor has a session.
+func (b *Broker) Client(ctx context.Context, id string) (state ClientState, ok bool) {
+	state, ok = b.client(id)
+	if b.cfg.Peers == nil || state.Connected {
+		return state, ok
+	}
+	for _, other := range ask[peerState](ctx, b, word{State: &id}) {
+		if s := other.state(); !ok || newer(s, state) {
+			state, ok = s, true
+		}
+	}
+	return state, ok
+}
+
+// client is Client for this node.
+func (b *Broker) client(id string) (_ ClientState, ok bool) {
 	b.mu.Lock()
 	s := b.sessions[id]
 	b.mu.Unlock()
@@ -44,7 +58,7 @@ func (b *Broker) Client(id string) (_ ClientState, ok bool) {
 	return s.state(), true
 }
 
-// ClientsAfter lists clients by their ids, at most limit of those after an id ("":
+// ClientsAfter lists clients of this node by their ids, at most limit of those after an id ("":
 // from the first).
 func (b *Broker) ClientsAfter(id string, limit int) []ClientState {
 	b.mu.Lock()
@@ -89,7 +103,16 @@ type EndOptions struct {
 // client learns as DISCONNECT 0x98, and waits for its end. It reports false if the
 // client is neither connected nor has a session. It must not be called from a
 // Handler's method.
-func (b *Broker) End(id string, o EndOptions) (found bool) {
+func (b *Broker) End(ctx context.Context, id string, o EndOptions) (found bool) {
+	found = b.end(id, o)
+	if b.cfg.Peers == nil {
+		return found
+	}
+	return slices.Contains(ask[bool](ctx, b, word{End: &endWord{id, o}}), true) || found
+}
+
+// end is End for this node.
+func (b *Broker) end(id string, o EndOptions) (found bool) {
 	b.mu.Lock()
 	c, s := b.clients[id], b.sessions[id]
 	if o.NoWill {

@@ -45,8 +45,9 @@ type group struct {
 
 	mu      sync.Mutex
 	key     int64        // in the store; 0 until it has had a message there
-	ended   bool         // the last member has left
+	ended   bool         // the last member of all has left
 	members []subscriber // never changed in place
+	there   []groupWord  // members at other nodes; never changed in place
 	queue   []outgoing
 	bytes   int // of queue
 }
@@ -59,7 +60,7 @@ func (g *group) add(s *session, o options, limit int) (delta int, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	members := append([]subscriber(nil), g.members...)
-	if i, have := place(members, nil, s); have {
+	if i, have := placeOf(members, nil, s); have {
 		members[i].options = o
 		g.members = members
 		return 0, true
@@ -71,26 +72,24 @@ func (g *group) add(s *session, o options, limit int) (delta int, ok bool) {
 	return 1, true
 }
 
-// remove returns how many members are left. The last one takes the queue along.
-func (g *group) remove(s *session) (left int, removed bool) {
+// remove returns what waits if no member is left here, and whether the group is over.
+func (g *group) remove(s *session) (queue []outgoing, removed, over bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	i, removed := place(g.members, nil, s)
+	i, removed := placeOf(g.members, nil, s)
 	if removed {
 		members := append([]subscriber(nil), g.members[:i]...)
 		g.members = append(members, g.members[i+1:]...)
 	}
 	if len(g.members) == 0 && !g.ended {
-		g.ended = true
-		for _, o := range g.queue {
-			g.broker.keeper.drop(o.entry)
-		}
-		g.queue = nil
+		queue, g.queue, g.bytes = g.queue, nil, 0
 		if g.key != 0 {
 			g.broker.keeper.endGroup(g.key)
+			g.key = 0
 		}
+		g.ended = len(g.there) == 0
 	}
-	return len(g.members), removed
+	return queue, removed, g.ended
 }
 
 // owner returns the key under which the store keeps messages of the group, 0 if

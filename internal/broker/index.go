@@ -31,6 +31,9 @@ type index struct {
 
 	mu   sync.RWMutex // of wild
 	wild node
+
+	peers  Peers // nil: nobody else is told
+	shares shares
 }
 
 type shard struct {
@@ -104,8 +107,8 @@ type crowd struct {
 // lookThrough is how many subscribers are looked through rather than kept in a map.
 const lookThrough = 32
 
-func newIndex() *index {
-	x := &index{seed: maphash.MakeSeed()}
+func newIndex(peers Peers) *index {
+	x := &index{seed: maphash.MakeSeed(), peers: peers}
 	for i := range x.shards {
 		x.shards[i].lists = map[string]list{}
 	}
@@ -116,59 +119,67 @@ func (x *index) shard(topic string) *shard {
 	return &x.shards[maphash.String(x.seed, topic)%uint64(len(x.shards))]
 }
 
-// change lets f change the list of a filter; a list that is empty then is removed.
-func (x *index) change(filter string, f func(l *list) (delta int)) {
+// change lets f change the list of a filter; a list that is empty then is removed. f returns how
+// many subscriptions have come, or gone.
+func (x *index) change(filter string, f func(l *list) (delta int)) (delta int) {
 	if hasWildcard(filter) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		x.count.Add(int64(x.wild.change(filter, f)))
-		return
+		delta = x.wild.change(filter, f)
+		x.count.Add(int64(delta))
+		return delta
 	}
 	s := x.shard(filter)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lists[filter]
-	x.count.Add(int64(f(&l)))
+	delta = f(&l)
+	x.count.Add(int64(delta))
 	if l.empty() {
 		delete(s.lists, filter)
 	} else {
 		s.lists[filter] = l
 	}
+	return delta
 }
 
-// add subscribes s to filter, or replaces the options that it had.
-func (x *index) add(filter string, s *session, o options) {
-	x.change(filter, func(l *list) int { return l.add(s, o) })
+// add subscribes s to filter, or replaces the options that it had. It reports whether that is
+// news to other nodes.
+func (x *index) add(filter string, s *session, o options) (news bool) {
+	delta := x.change(filter, func(l *list) int { return l.add(s, o) })
+	return delta > 0 && x.peers != nil && x.peers.Want(filter)
 }
 
 // remove takes back what add did.
 func (x *index) remove(filter string, s *session) {
-	x.change(filter, func(l *list) int { return l.remove(s) })
+	if x.change(filter, func(l *list) int { return l.remove(s) }) < 0 && x.peers != nil {
+		x.peers.Unwant(filter)
+	}
 }
 
 // join makes s a member of the group that shares filter under a name, or
 // replaces the options that it had. ok is false if the group has no room for
-// another one.
-func (x *index) join(name, filter string, s *session, o options, limit int) (g *group, ok bool) {
-	x.change(filter, func(l *list) (delta int) {
-		if g = l.group(name); g == nil {
-			g = &group{broker: s.broker, name: name, filter: filter}
-			if l.more == nil {
-				l.more = new(crowd)
-			}
-			l.more.groups = append(l.more.groups[:len(l.more.groups):len(l.more.groups)], g)
-		}
+// another one; news says that other nodes do not know of it yet.
+func (x *index) join(name, filter string, s *session, o options, limit int) (g *group, news, ok bool) {
+	delta := x.change(filter, func(l *list) (delta int) {
+		g = l.makeGroup(s.broker, name, filter)
 		delta, ok = g.add(s, o, limit)
 		return delta
 	})
-	return g, ok
+	if delta > 0 && x.peers != nil {
+		x.peers.Want(filter)
+		x.tell(g)
+		news = true
+	}
+	return g, news, ok
 }
 
-// leave takes back what join did. The last member takes the group with it.
-func (x *index) leave(g *group, s *session) {
-	x.change(g.filter, func(l *list) int {
-		left, removed := g.remove(s)
-		if left == 0 {
+// leave takes back what join did. With the last member, and if there is none at other nodes, the
+// group goes. It returns what waited for the members if none is left here.
+func (x *index) leave(g *group, s *session) (queue []outgoing) {
+	delta := x.change(g.filter, func(l *list) int {
+		var removed, over bool
+		if queue, removed, over = g.remove(s); over {
 			l.drop(g)
 		}
 		if removed {
@@ -176,6 +187,11 @@ func (x *index) leave(g *group, s *session) {
 		}
 		return 0
 	})
+	if delta < 0 && x.peers != nil {
+		x.peers.Unwant(g.filter)
+		x.tell(g)
+	}
+	return queue
 }
 
 // has reports whether anybody is subscribed to topic.
@@ -239,7 +255,7 @@ func (m *matched) add(l *list) {
 		}
 	}
 	for _, sub := range l.subs {
-		i, twice := place(m.subs, m.at, sub.session)
+		i, twice := placeOf(m.subs, m.at, sub.session)
 		if !twice {
 			if m.at != nil {
 				m.at[sub.session] = len(m.subs)
@@ -324,7 +340,7 @@ func (l *list) add(s *session, o options) int {
 	if l.more != nil {
 		at = l.more.at
 	}
-	if i, have := place(l.subs, at, s); have {
+	if i, have := placeOf(l.subs, at, s); have {
 		l.subs[i].options = o
 		return 0
 	}
@@ -351,7 +367,7 @@ func (l *list) remove(s *session) int {
 	if l.more != nil {
 		at = l.more.at
 	}
-	i, have := place(l.subs, at, s)
+	i, have := placeOf(l.subs, at, s)
 	if !have {
 		return 0
 	}
@@ -379,6 +395,19 @@ func (l *list) group(name string) *group {
 	return nil
 }
 
+// makeGroup returns the group of a name, a new one if there is none.
+func (l *list) makeGroup(b *Broker, name, filter string) *group {
+	g := l.group(name)
+	if g == nil {
+		g = &group{broker: b, name: name, filter: filter}
+		if l.more == nil {
+			l.more = new(crowd)
+		}
+		l.more.groups = append(l.more.groups[:len(l.more.groups):len(l.more.groups)], g)
+	}
+	return g
+}
+
 // drop removes a group. Those that have been found by match keep their list.
 func (l *list) drop(g *group) {
 	var kept []*group
@@ -390,8 +419,8 @@ func (l *list) drop(g *group) {
 	l.more.groups = kept
 }
 
-// place returns where s is in subs, by the map if there is one.
-func place(subs []subscriber, at map[*session]int, s *session) (i int, found bool) {
+// placeOf returns where s is in subs, by the map if there is one.
+func placeOf(subs []subscriber, at map[*session]int, s *session) (i int, found bool) {
 	if at != nil {
 		i, found = at[s]
 		return i, found

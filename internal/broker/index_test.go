@@ -34,7 +34,7 @@ func TestFilterMatch(t *testing.T) {
 		{"a/+/c/#", "a/b/c", false},
 		{"a/+/c/#", "a/b/c/d", true},
 	} {
-		x := newIndex()
+		x := newIndex(nil)
 		s := &session{}
 		x.add(test.filter, s, options{})
 		if got := x.has(test.topic); got != test.want {
@@ -90,7 +90,7 @@ func TestIndexAgreesWithTheRule(t *testing.T) {
 		sessions := []*session{{id: "0"}, {id: "1"}, {id: "2"}}
 		filter := rapid.StringMatching(`(\$a|[ab]?|\+)(/([ab]?|\+)){0,2}(/#)?|#`).Filter(validFilter)
 		topic := rapid.StringMatching(`(\$a|[ab]?)(/[ab]?){0,3}`).Filter(validTopic)
-		x := newIndex()
+		x := newIndex(nil)
 		model := map[*session]map[string]options{}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			s, f := rapid.SampledFrom(sessions).Draw(t, "session"), filter.Draw(t, "filter")
@@ -166,7 +166,7 @@ func FuzzFilter(f *testing.F) {
 		if !validFilter(filter) || !validTopic(topic) {
 			return
 		}
-		x, s := newIndex(), &session{}
+		x, s := newIndex(nil), &session{}
 		x.add(filter, s, options{})
 		if got, want := x.has(topic), rule(filter, topic); got != want {
 			t.Errorf("filter %q, topic %q: %v, want %v", filter, topic, got, want)
@@ -181,7 +181,7 @@ func FuzzFilter(f *testing.F) {
 // fleetIndex holds the subscriptions of a fleet: four topics and a wildcard a device, and
 // one topic that all share.
 func fleetIndex(b *testing.B, devices int) *index {
-	x := newIndex()
+	x := newIndex(nil)
 	for i := range devices {
 		s := &session{}
 		base := fmt.Sprintf("$aws/things/t%d/jobs/", i)

@@ -33,6 +33,7 @@ type keeper struct {
 	log   *slog.Logger
 
 	maxEntries, maxBytes int
+	node                 int64 // of those that share the store; 0: it is alone
 
 	wake    chan struct{} // there may be something to do
 	closing chan struct{}
@@ -78,6 +79,7 @@ type parcel struct {
 type entry struct {
 	parcel *parcel
 	seq    int64
+	row    int64 // key of its message in a shared store, which has one for each entry
 	owner  int64
 	until  time.Time
 	retain bool
@@ -106,8 +108,97 @@ func newKeeper(store Store, log *slog.Logger, maxEntries, maxBytes int) *keeper 
 func (k *keeper) key() int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.last++
+	return k.number()
+}
+
+// nodeBits is how many bits of a number in a shared store are of the node that gave it. Two nodes
+// at a time that have the same would have to begin exactly so many records of the journal apart,
+// and count alike.
+const nodeBits = 20
+
+// number returns a number that has never been used before, and is greater than all that this
+// process knows of.
+func (k *keeper) number() int64 {
+	if k.node == 0 {
+		k.last++
+	} else {
+		k.last = (k.last>>nodeBits+1)<<nodeBits | k.node&(1<<nodeBits-1)
+	}
 	return k.last
+}
+
+// pass makes numbers go on after those that the store has.
+func (k *keeper) pass(kept *Kept) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, v := range kept.Sessions {
+		k.last = max(k.last, v.Key)
+	}
+	for _, v := range kept.Groups {
+		k.last = max(k.last, v.Key)
+	}
+	for _, v := range kept.Messages {
+		k.last = max(k.last, v.Key)
+	}
+	for _, v := range kept.Entries {
+		k.last = max(k.last, v.Seq)
+	}
+	for _, v := range kept.Wills {
+		k.last = max(k.last, v.Key)
+	}
+}
+
+// adopt takes over the messages that the store has for owners, in their order, and deletes the others.
+func (k *keeper) adopt(kept *Kept, owner func(key int64) bool) (list []outgoing) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	parcels := make(map[int64]*parcel, len(kept.Messages))
+	for i := range kept.Messages {
+		v := &kept.Messages[i]
+		parcels[v.Key] = &parcel{message: &v.Message, key: v.Key, bytes: v.Message.size(), refs: 1, stored: true}
+		k.bytes += v.Message.size()
+	}
+	for _, v := range kept.Entries {
+		p := parcels[v.Message]
+		if p == nil || !owner(v.Owner) {
+			k.next.EndedEntries = append(k.next.EndedEntries, v.Seq)
+			continue
+		}
+		e := &entry{parcel: p, seq: v.Seq, owner: v.Owner, until: v.Until, retain: v.Retain, state: entryStored}
+		switch {
+		case k.node == 0:
+		case v.Message == v.Seq:
+			e.row, p.stored = v.Seq, false // it goes with its entry
+		default: // of a time when this store was not shared: written again
+			k.next.EndedEntries = append(k.next.EndedEntries, v.Seq)
+			e.parcel = &parcel{message: p.message, unsettled: 1}
+			e.seq, e.state = k.number(), entryNew
+			k.urgent = append(k.urgent, e)
+		}
+		e.parcel.refs++
+		k.entries++
+		list = append(list, outgoing{message: p.message, entry: e, until: v.Until, retain: v.Retain})
+	}
+	for _, p := range parcels {
+		k.unref(p) // deletes those that nobody waits for
+	}
+	k.hurry()
+	return list
+}
+
+// release forgets an entry that is another node's now, and leaves it in the store. nil is ignored.
+func (k *keeper) release(e *entry) {
+	if e == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e.state == entryEnded {
+		return
+	}
+	e.state = entryEnded
+	k.entries--
+	k.unref(e.parcel)
 }
 
 func (k *keeper) hurry() {
@@ -146,8 +237,7 @@ func (k *keeper) add(p *parcel, owner int64, retain bool, until time.Time, sent 
 	if k.entries >= k.maxEntries || k.bytes+size > k.maxBytes {
 		return nil
 	}
-	k.last++
-	e := &entry{parcel: p, seq: k.last, owner: owner, until: until, retain: retain}
+	e := &entry{parcel: p, seq: k.number(), owner: owner, until: until, retain: retain}
 	k.entries++
 	k.bytes += size
 	p.bytes += size
@@ -181,10 +271,10 @@ func (k *keeper) drop(e *entry) {
 		done = k.settle(e.parcel)
 	case entryWriting:
 		done = k.settle(e.parcel)
-		k.next.EndedEntries = append(k.next.EndedEntries, e.seq)
+		k.unstore(e)
 	case entryStored:
 		if k.store != nil {
-			k.next.EndedEntries = append(k.next.EndedEntries, e.seq)
+			k.unstore(e)
 		}
 	case entryEnded:
 		k.mu.Unlock()
@@ -198,6 +288,14 @@ func (k *keeper) drop(e *entry) {
 	}
 	k.mu.Unlock()
 	call(done)
+}
+
+// unstore deletes an entry in the store, with its message if that is its own.
+func (k *keeper) unstore(e *entry) {
+	k.next.EndedEntries = append(k.next.EndedEntries, e.seq)
+	if e.row != 0 {
+		k.next.EndedMessages = append(k.next.EndedMessages, e.row)
+	}
 }
 
 func (k *keeper) unref(p *parcel) {
@@ -282,6 +380,28 @@ func (k *keeper) endSession(key int64) {
 	defer k.mu.Unlock()
 	delete(k.session, key)
 	k.next.EndedSessions = append(k.next.EndedSessions, key)
+	k.hurry()
+}
+
+// releaseSession leaves a session to whoever adopts it.
+func (k *keeper) releaseSession(key int64) {
+	if k.store == nil || key == 0 {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.next.ReleasedSessions = append(k.next.ReleasedSessions, key)
+	k.hurry()
+}
+
+// releaseWill leaves a will to whoever adopts it.
+func (k *keeper) releaseWill(key int64) {
+	if k.store == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.next.ReleasedWills = append(k.next.ReleasedWills, key)
 	k.hurry()
 }
 
@@ -410,19 +530,25 @@ func (k *keeper) write(entries []*entry, e *entry) []*entry {
 	}
 	e.state = entryWriting
 	if e.owner != 0 {
-		p := e.parcel
-		if !p.stored {
-			k.last++
-			p.key, p.stored = k.last, true
+		p, key := e.parcel, int64(0)
+		switch {
+		case k.node != 0: // sessions go to other nodes one by one, each with its messages
+			e.row, key = e.seq, e.seq
+			k.next.Messages = append(k.next.Messages, StoredMessage{key, *p.message})
+		case !p.stored:
+			p.key, p.stored = k.number(), true
 			k.next.Messages = append(k.next.Messages, StoredMessage{p.key, *p.message})
+			fallthrough
+		default:
+			key = p.key
 		}
-		k.next.Entries = append(k.next.Entries, StoredEntry{e.seq, e.owner, p.key, e.retain, e.until})
+		k.next.Entries = append(k.next.Entries, StoredEntry{e.seq, e.owner, key, e.retain, e.until})
 	}
 	return append(entries, e)
 }
 
 func (c *Changes) empty() bool {
-	return len(c.EndedSessions)+len(c.EndedGroups)+len(c.EndedEntries)+len(c.EndedMessages)+len(c.EndedRetained)+len(c.EndedWills)+
+	return len(c.ReleasedSessions)+len(c.ReleasedWills)+len(c.EndedSessions)+len(c.EndedGroups)+len(c.EndedEntries)+len(c.EndedMessages)+len(c.EndedRetained)+len(c.EndedWills)+
 		len(c.Sessions)+len(c.Groups)+len(c.Messages)+len(c.Entries)+len(c.Retained)+len(c.Wills) == 0
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 )
@@ -13,31 +14,81 @@ type retained struct {
 }
 
 // retain stores a message for those who will subscribe to its topic, or forgets
-// the stored one if the payload is empty. It reports false if there is no room.
-// e is done only when that is durable.
-func (b *Broker) retain(m *Message, e *copies) bool {
+// the stored one if the payload is empty. ok is false if there is no room.
+// e is done only when that is durable. modified is later than that of what was there.
+func (b *Broker) retain(m *Message, e *copies) (modified time.Time, ok bool) {
 	b.retainedMu.Lock()
 	defer b.retainedMu.Unlock()
+	old, have := b.retained[m.Topic]
+	modified = b.cfg.Now().Truncate(time.Millisecond)
+	if have && !modified.After(old.modified) {
+		modified = old.modified.Add(time.Millisecond)
+	}
 	if len(m.Payload) == 0 {
-		if old, have := b.retained[m.Topic]; have {
+		if have {
 			b.retainedBytes -= old.message.size()
 			delete(b.retained, m.Topic)
 			b.keeper.putRetained(m.Topic, nil, e.waiting())
 		}
-		return true
+		return modified, true
 	}
 	grows, fits := b.retainable(m)
 	if !fits {
 		b.sweepRetained()
 		if grows, fits = b.retainable(m); !fits {
-			return false
+			return modified, false
 		}
 	}
 	b.retainedBytes += grows
-	r := retained{m, b.cfg.Now()}
-	b.retained[m.Topic] = r
-	b.keeper.putRetained(m.Topic, &StoredRetained{*m, r.modified}, e.waiting())
-	return true
+	b.retained[m.Topic] = retained{m, modified}
+	b.keeper.putRetained(m.Topic, &StoredRetained{*m, modified}, e.waiting())
+	return modified, true
+}
+
+// retainedElsewhere notes what another node has retained, and has the store keep. Of two the later
+// one stands, at all nodes.
+func (b *Broker) retainedElsewhere(m *Message, modified time.Time) {
+	b.retainedMu.Lock()
+	defer b.retainedMu.Unlock()
+	old, have := b.retained[m.Topic]
+	if have && modified.Before(old.modified) {
+		return
+	}
+	if have {
+		b.retainedBytes -= old.message.size()
+		delete(b.retained, m.Topic)
+	}
+	if len(m.Payload) > 0 {
+		b.retainedBytes += m.size()
+		b.retained[m.Topic] = retained{m, modified}
+	}
+}
+
+// reloadRetained reads what other nodes may have retained unheard.
+func (b *Broker) reloadRetained(ctx context.Context, store SharedStore) error {
+	b.keeper.sync(ctx.Done()) // ours is there, too
+	began := b.cfg.Now()
+	list, err := store.Retained(ctx)
+	if err != nil {
+		return err
+	}
+	b.retainedMu.Lock()
+	defer b.retainedMu.Unlock()
+	kept, bytes := make(map[string]retained, len(list)), 0
+	for i := range list {
+		v := &list[i]
+		kept[v.Message.Topic] = retained{&v.Message, v.Modified}
+	}
+	for topic, r := range b.retained { // what has come meanwhile
+		if !r.modified.Before(began) {
+			kept[topic] = r
+		}
+	}
+	for _, r := range kept {
+		bytes += r.message.size()
+	}
+	b.retained, b.retainedBytes = kept, bytes
+	return nil
 }
 
 // retainable returns by how many bytes the retained messages grow with m, and

@@ -559,6 +559,40 @@ func (s *session) suspend() {
 	s.stopTimers()
 }
 
+// part takes a session whose client is gone out of what is delivered to, for another node. It
+// returns what waits for members of its groups that have none left here.
+func (s *session) part() (left []parting) {
+	s.mu.Lock()
+	s.stopTimers()
+	s.ended = true
+	subs, groups := s.subs, s.groups
+	s.subs, s.groups = nil, nil
+	s.mu.Unlock()
+	for _, sub := range subs {
+		if !shared(sub.filter) {
+			s.broker.index.remove(sub.filter, s)
+		}
+	}
+	for _, g := range groups {
+		if queue := s.broker.index.leave(g, s); len(queue) > 0 {
+			left = append(left, g.pack(queue))
+		}
+	}
+	return left
+}
+
+// release forgets the messages of a session that is another node's now. They stay in the store.
+func (s *session) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, list := range [][]outgoing{s.inflight, s.waiting} {
+		for _, o := range list {
+			s.broker.keeper.release(o.entry)
+		}
+	}
+	s.inflight, s.waiting, s.bytes = nil, nil, 0
+}
+
 // finish ends the session: nothing is delivered to it or kept for it any more.
 func (s *session) finish() {
 	s.mu.Lock()
@@ -578,30 +612,31 @@ func (s *session) finish() {
 		}
 	}
 	for _, g := range groups {
-		s.broker.index.leave(g, s)
+		g.abandon(s.broker.index.leave(g, s))
 	}
 	if s.key != 0 {
 		s.broker.keeper.endSession(s.key)
 	}
 }
 
-// subscribe adds a valid filter and reports whether it was there before; ok is
-// false when the session, or the group of a shared one, has no room for another.
-func (s *session) subscribe(filter string, o options, limit int) (existed, ok bool) {
+// subscribe adds a valid filter and reports whether it was there before, and whether other nodes
+// do not know of it yet; ok is false when the session, or the group of a shared one, has no room for
+// another.
+func (s *session) subscribe(filter string, o options, limit int) (existed, news, ok bool) {
 	s.mu.Lock()
 	i := s.subscribed(filter)
 	if i < 0 && len(s.subs) >= limit {
 		s.mu.Unlock()
-		return false, false
+		return false, false, false
 	}
 	s.mu.Unlock()
 	var g *group
 	if name, inner, isShared := cutShare(filter); isShared {
-		if g, ok = s.broker.index.join(name, inner, s, o, s.broker.cfg.MaxShared); !ok {
-			return false, false
+		if g, news, ok = s.broker.index.join(name, inner, s, o, s.broker.cfg.MaxShared); !ok {
+			return false, false, false
 		}
 	} else {
-		s.broker.index.add(filter, s, o)
+		news = s.broker.index.add(filter, s, o)
 	}
 	s.mu.Lock()
 	if i >= 0 {
@@ -614,7 +649,7 @@ func (s *session) subscribe(filter string, o options, limit int) (existed, ok bo
 	}
 	s.save(time.Time{})
 	s.mu.Unlock()
-	return i >= 0, true
+	return i >= 0, news, true
 }
 
 // keptFor returns how long the session outlives its connection.
@@ -650,7 +685,7 @@ func (s *session) unsubscribe(filter string) {
 	s.save(time.Time{})
 	s.mu.Unlock()
 	if g != nil {
-		s.broker.index.leave(g, s)
+		g.abandon(s.broker.index.leave(g, s))
 	} else {
 		s.broker.index.remove(filter, s)
 	}

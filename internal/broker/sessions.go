@@ -5,9 +5,20 @@ import (
 	"time"
 )
 
-// claim makes c the connection of its client id. It ends the one that has it
-// and waits until that has said good-bye to the Handler.
+// claim makes c the connection of its client id, here and at all nodes. It ends the one that
+// has it and waits until that has said good-bye to the Handler.
 func (b *Broker) claim(c *Client) error {
+	if err := b.claimHere(c); err != nil {
+		return err
+	}
+	err := b.takeOver(c)
+	if err != nil {
+		b.release(c, false)
+	}
+	return err
+}
+
+func (b *Broker) claimHere(c *Client) error {
 	for {
 		b.mu.Lock()
 		if b.closing() {
@@ -17,6 +28,7 @@ func (b *Broker) claim(c *Client) error {
 		old := b.clients[c.id]
 		if old == nil {
 			b.clients[c.id] = c
+			c.stamp, c.claiming = b.cfg.Now().UnixNano(), b.cfg.Peers != nil
 			b.mu.Unlock()
 			return nil
 		}
@@ -94,107 +106,129 @@ func (b *Broker) expire(s *session, expires time.Time) {
 // clients were connected when it ended wait for them from now on; wills of those
 // connections are published, after their delays.
 func (b *Broker) restore(ctx context.Context) error {
-	if b.cfg.Store == nil {
-		return nil
-	}
 	kept, err := b.cfg.Store.Load(ctx)
 	if err != nil {
 		return err
-	}
-	now, k := b.cfg.Now(), b.keeper
-	owners := map[int64]func(outgoing){}
-	for _, v := range kept.Sessions {
-		k.last = max(k.last, v.Key)
-		expires := v.Expires
-		if expires.IsZero() {
-			expires = now.Add(v.Expiry)
-		}
-		s := &session{broker: b, id: v.Client, key: v.Key, version: v.Version, expiry: v.Expiry}
-		if !now.Before(expires) {
-			s.finish()
-			continue
-		}
-		for _, sub := range v.Subscriptions {
-			o := options{sub.QoS, sub.NoLocal, sub.RetainAsPublished}
-			s.subs = append(s.subs, subscription{sub.Filter, o})
-			if name, inner, ok := cutShare(sub.Filter); ok {
-				if g, ok := b.index.join(name, inner, s, o, b.cfg.MaxShared); ok {
-					s.groups = append(s.groups, g)
-				}
-			} else {
-				b.index.add(sub.Filter, s, o)
-			}
-		}
-		s.await(expires)
-		if v.Expires.IsZero() {
-			s.save(expires)
-		}
-		b.sessions[s.id] = s
-		owners[s.key] = func(o outgoing) {
-			s.waiting = append(s.waiting, o)
-			s.bytes += o.message.size()
-		}
-	}
-	for _, v := range kept.Groups {
-		k.last = max(k.last, v.Key)
-		if name, inner, ok := cutShare(v.Filter); ok {
-			if g := b.index.group(name, inner); g != nil {
-				g.key = v.Key
-				owners[v.Key] = func(o outgoing) {
-					o.group = g
-					g.queue = append(g.queue, o)
-					g.bytes += o.message.size()
-				}
-				continue
-			}
-		}
-		k.endGroup(v.Key)
-	}
-	parcels := make(map[int64]*parcel, len(kept.Messages))
-	for i := range kept.Messages {
-		v := &kept.Messages[i]
-		k.last = max(k.last, v.Key)
-		parcels[v.Key] = &parcel{message: &v.Message, key: v.Key, bytes: v.Message.size(), refs: 1, stored: true}
-		k.bytes += v.Message.size()
-	}
-	for _, v := range kept.Entries {
-		k.last = max(k.last, v.Seq)
-		p := parcels[v.Message]
-		if p == nil || owners[v.Owner] == nil {
-			k.next.EndedEntries = append(k.next.EndedEntries, v.Seq)
-			continue
-		}
-		p.refs++
-		k.entries++
-		e := &entry{parcel: p, seq: v.Seq, owner: v.Owner, until: v.Until, retain: v.Retain, state: entryStored}
-		owners[v.Owner](outgoing{message: p.message, entry: e, until: v.Until, retain: v.Retain})
-	}
-	for _, p := range parcels {
-		k.unref(p) // deletes those that nobody waits for
 	}
 	for i := range kept.Retained {
 		v := &kept.Retained[i]
 		b.retained[v.Message.Topic] = retained{&v.Message, v.Modified}
 		b.retainedBytes += v.Message.size()
 	}
-	for _, w := range kept.Wills {
-		k.last = max(k.last, w.Key)
+	b.adopt(kept)
+	if len(kept.Sessions)+len(kept.Retained)+len(kept.Wills) > 0 {
+		b.log.Info("sessions restored", "sessions", len(b.sessions), "messages", b.keeper.entries, "retained", len(b.retained), "wills", len(kept.Wills))
+	}
+	return nil
+}
+
+// heir is where messages of the store go: a session, or the group of a shared subscription.
+type heir struct {
+	session *session
+	cut     bool // its connection ended with the process
+	group   *group
+	list    []outgoing
+}
+
+// adopt takes over sessions, groups and wills that the store had for nobody, or for another node.
+// What is stored for a client that has a session here is dropped.
+func (b *Broker) adopt(kept *Kept) {
+	now, k := b.cfg.Now(), b.keeper
+	k.pass(kept)
+	owners := map[int64]*heir{}
+	var sessions []*heir
+	for _, v := range kept.Sessions {
+		expires := v.Expires
+		if expires.IsZero() {
+			expires = now.Add(v.Expiry)
+		}
+		s := &session{broker: b, id: v.Client, key: v.Key, version: v.Version, expiry: v.Expiry, expires: expires}
+		if !now.Before(expires) {
+			s.finish()
+			continue
+		}
+		for _, sub := range v.Subscriptions {
+			s.subs = append(s.subs, subscription{sub.Filter, options{sub.QoS, sub.NoLocal, sub.RetainAsPublished}})
+		}
+		h := &heir{session: s, cut: v.Expires.IsZero()}
+		owners[s.key], sessions = h, append(sessions, h)
+	}
+	for _, v := range kept.Groups {
+		owners[v.Key] = &heir{}
+	}
+	for _, o := range k.adopt(kept, func(owner int64) bool { return owners[owner] != nil }) {
+		h := owners[o.entry.owner]
+		h.list = append(h.list, o)
+	}
+	for _, h := range sessions {
+		b.admit(h)
+	}
+	for _, v := range kept.Groups {
+		h := owners[v.Key]
+		if name, inner, ok := cutShare(v.Filter); ok {
+			h.group = b.index.group(name, inner)
+		}
+		if h.group != nil {
+			h.group.adopt(v.Key, h.list)
+			continue
+		}
+		for _, o := range h.list {
+			k.drop(o.entry)
+		}
+		k.endGroup(v.Key)
 	}
 	for _, w := range kept.Wills {
 		if w.Due.IsZero() { // the connection ended with the process
+			b.mu.Lock()
 			s := b.sessions[w.Client]
+			b.mu.Unlock()
 			if s == nil {
 				w.Delay = 0
 			} else {
-				w.Delay = min(w.Delay, s.expiry)
+				w.Delay = min(w.Delay, s.keptFor())
 			}
 			w.Due = now.Add(w.Delay)
 			k.putWill(w)
 		}
 		b.delayWill(w)
 	}
-	if len(kept.Sessions)+len(kept.Retained)+len(kept.Wills) > 0 {
-		b.log.Info("sessions restored", "sessions", len(b.sessions), "messages", k.entries, "retained", len(b.retained), "wills", len(kept.Wills))
+}
+
+// admit makes a session of the store one of this broker.
+func (b *Broker) admit(h *heir) {
+	s := h.session
+	b.mu.Lock()
+	if b.sessions[s.id] != nil {
+		b.mu.Unlock()
+		for _, o := range h.list {
+			b.keeper.drop(o.entry)
+		}
+		b.keeper.endSession(s.key)
+		return
 	}
-	return nil
+	b.sessions[s.id] = s
+	b.mu.Unlock()
+	s.mu.Lock()
+	s.waiting = h.list
+	for _, o := range h.list {
+		s.bytes += o.message.size()
+	}
+	subs := s.subs
+	s.await(s.expires)
+	if h.cut {
+		s.save(s.expires)
+	}
+	s.mu.Unlock()
+	for _, sub := range subs {
+		name, inner, ok := cutShare(sub.filter)
+		if !ok {
+			b.index.add(sub.filter, s, sub.options)
+			continue
+		}
+		if g, _, ok := b.index.join(name, inner, s, sub.options, b.cfg.MaxShared); ok {
+			s.mu.Lock()
+			s.groups = append(s.groups, g)
+			s.mu.Unlock()
+		}
+	}
 }

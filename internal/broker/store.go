@@ -37,6 +37,11 @@ type Changes struct {
 	EndedRetained []string
 	EndedWills    []int64
 
+	// Released are sessions and wills that belong to no node any more, after all else has been
+	// done; only of a SharedStore.
+	ReleasedSessions []int64
+	ReleasedWills    []int64
+
 	Sessions []StoredSession
 	Groups   []StoredGroup
 	Messages []StoredMessage // new

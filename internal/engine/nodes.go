@@ -105,3 +105,52 @@ func (e *Engine) inherit(ctx context.Context, n store.Node) error {
 	}
 	return nil
 }
+
+// LastRecord returns the position of the last record of all nodes.
+func (e *Engine) LastRecord(ctx context.Context) (last int64, err error) {
+	err = e.view(ctx, func(tx store.Reader) (err error) {
+		last, err = tx.LastRecord()
+		return err
+	})
+	return last, err
+}
+
+// Recall hands publish the records that other nodes have committed after a position, with the lists
+// of devices as they are now, for clients of this node that may not have heard of them. It returns
+// how far it has come, also with an error.
+func (e *Engine) Recall(ctx context.Context, after int64, publish func(context.Context, []iot.Record) error) (int64, error) {
+	for {
+		var records []iot.Record
+		last, more := after, false
+		err := e.view(ctx, func(tx store.Reader) error {
+			all, err := tx.Records(0, after, page)
+			if err != nil {
+				return err
+			}
+			own, err := tx.Records(e.store.Node(), after, page)
+			if err != nil {
+				return err
+			}
+			mine := make(map[int64]bool, len(own))
+			for _, r := range own {
+				mine[r.ID] = true
+			}
+			for _, r := range all {
+				if last = r.ID; !mine[r.ID] {
+					records = append(records, r)
+				}
+			}
+			more = len(all) == page
+			return currentQueues(tx, records, map[noticeKey]bool{})
+		})
+		if err != nil {
+			return after, err
+		}
+		if err := publish(ctx, records); err != nil {
+			return after, err
+		}
+		if after = last; !more {
+			return after, nil
+		}
+	}
+}

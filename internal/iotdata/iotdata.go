@@ -274,8 +274,8 @@ type connectionRequest struct {
 }
 
 // client returns the state of a client that is connected or has a session.
-func (s *Server) client(id string) (broker.ClientState, error) {
-	state, ok := s.broker.Client(id)
+func (s *Server) client(ctx context.Context, id string) (broker.ClientState, error) {
+	state, ok := s.broker.Client(ctx, id)
 	if !ok {
 		return state, s.wire.NewError("ResourceNotFoundException", "The client "+id+" is not connected and has no session")
 	}
@@ -306,7 +306,7 @@ func (s *Server) getConnection(ctx context.Context, in *getConnectionRequest) (*
 	if err := s.permit(ctx, "iot:GetConnection", "client", in.ClientID); err != nil {
 		return nil, err
 	}
-	c, err := s.client(in.ClientID)
+	c, err := s.client(ctx, in.ClientID)
 	if err != nil {
 		return nil, err
 	}
@@ -364,7 +364,7 @@ func (s *Server) listSubscriptions(ctx context.Context, in *listSubscriptionsReq
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.client(in.ClientID)
+	c, err := s.client(ctx, in.ClientID)
 	if err != nil {
 		return nil, err
 	}
@@ -394,7 +394,7 @@ func (s *Server) deleteConnection(ctx context.Context, in *deleteConnectionReque
 	if strings.HasPrefix(in.ClientID, "$") {
 		return nil, s.invalid("Client ids that begin with $ are reserved")
 	}
-	if !s.broker.End(in.ClientID, broker.EndOptions{Clean: in.CleanSession, NoWill: in.PreventWill}) {
+	if !s.broker.End(ctx, in.ClientID, broker.EndOptions{Clean: in.CleanSession, NoWill: in.PreventWill}) {
 		return nil, s.wire.NewError("ResourceNotFoundException", "The client "+in.ClientID+" is not connected and has no session")
 	}
 	return nil, nil

@@ -26,23 +26,32 @@ const (
 )
 
 // Follow tells to what other nodes change, until ctx ends: within a second, and at once when hurry
-// says that there is something. It may be called when nothing is remembered yet, and returns at
-// once if there can be no other nodes.
-func (r *Registry) Follow(ctx context.Context, to Elsewhere, hurry <-chan struct{}) {
+// says that there is something; what comes from hurry is called when all that was announced before
+// has been told. Follow may be called when nothing is remembered yet, and returns at once if there
+// can be no other nodes.
+func (r *Registry) Follow(ctx context.Context, to Elsewhere, hurry <-chan func()) {
 	if !r.shared {
 		return
 	}
 	ticker := time.NewTicker(followPeriod)
 	defer ticker.Stop()
 	after, old := r.store.Node(), r.now() // numbers of nodes are from the same sequence
+	var waiting []func()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hurry:
+		case told := <-hurry:
+			waiting = append(waiting, told)
 		case <-ticker.C:
 		}
 		last, err := r.hear(ctx, to, after)
+		if err == nil {
+			for _, told := range waiting {
+				told()
+			}
+			waiting = nil
+		}
 		if last > after && r.now().Sub(old) >= forgetPeriod {
 			old = r.now()
 			err = errors.Join(err, r.store.Update(ctx, store.Tx.ForgetAnnouncements))

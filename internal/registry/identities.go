@@ -45,6 +45,10 @@ func (c *change) told(n news) error {
 	if err != nil {
 		return fmt.Errorf("encode what other nodes are told: %w", err)
 	}
+	if c.announced != nil { // once
+		c.AfterCommit(c.announced)
+		c.announced = nil
+	}
 	return c.Announce(string(text))
 }
 

@@ -104,6 +104,7 @@ type Config struct {
 	Realm      iot.Realm
 	Authority  Authority        // nil: no certificates can be made
 	Identities Identities       // nil: nobody remembers
+	Announced  func()           // called after a commit of what Follow tells other nodes; nil: nobody hurries
 	Functions  Functions        // nil: pre-provisioning hooks refuse
 	Logger     *slog.Logger     // nil = slog.Default()
 	Now        func() time.Time // nil = time.Now
@@ -117,7 +118,8 @@ type Registry struct {
 	realm      iot.Realm
 	authority  Authority
 	identities Identities
-	shared     bool // with other nodes
+	announced  func() // may be nil
+	shared     bool   // with other nodes
 	functions  Functions
 	log        *slog.Logger
 	now        func() time.Time
@@ -131,7 +133,7 @@ func New(cfg Config) *Registry {
 		now = time.Now
 	}
 	return &Registry{
-		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities, shared: cfg.Store.Node() != store.FirstNode,
+		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities, announced: cfg.Announced, shared: cfg.Store.Node() != store.FirstNode,
 		functions: cfg.Functions, log: cmp.Or(cfg.Logger, slog.Default()), now: now, limits: cfg.Limits.withDefaults(),
 	}
 }
@@ -142,13 +144,14 @@ type change struct {
 	now        iot.Time
 	actor      string
 	identities Identities // may be nil
+	announced  func()     // may be nil, and is once it has been taken care of
 	shared     bool       // there may be other nodes
 }
 
 // update runs f in a transaction.
 func (r *Registry) update(ctx context.Context, actor string, f func(*change) error) error {
 	return r.store.Update(ctx, func(tx store.Tx) error {
-		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor, identities: r.identities, shared: r.shared})
+		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor, identities: r.identities, announced: r.announced, shared: r.shared})
 	})
 }
 

@@ -10,6 +10,14 @@ import (
 type MQTTReader interface {
 	// MQTT returns everything: entries by Seq, the rest in any order.
 	MQTT() (*MQTTKept, error)
+	// MQTTRetained returns all retained messages, in any order.
+	MQTTRetained() ([]MQTTRetained, error)
+	// MQTTNodes returns the nodes that sessions, groups and wills belong to, in order; among them 0,
+	// to which what has been released belongs.
+	MQTTNodes() ([]int64, error)
+	// MQTTElsewhere reports whether there is a session or a will of the client that belongs to another
+	// node than the given one.
+	MQTTElsewhere(node int64, client string) (bool, error)
 }
 
 // MQTTWriter changes what the MQTT broker keeps.
@@ -17,8 +25,17 @@ type MQTTWriter interface {
 	// SaveMQTT deletes what has ended; absent rows are ignored. Then it stores the rest:
 	// messages and entries are new, or there already, because the same changes were saved by an
 	// Update of which nobody could tell; the others take the place of what had the same key, or
-	// topic. ErrExists if they cannot, as two sessions of one client.
+	// topic. ErrExists if they cannot, as two sessions of one client. Sessions and wills that belong
+	// to another node than c.Node, and retained messages that are newer, stay as they are.
 	SaveMQTT(c *MQTTChanges) error
+	// AdoptMQTT makes the session and the wills of a client that are not the node's its own, and
+	// returns them with the messages of the session.
+	AdoptMQTT(node int64, client string) (*MQTTKept, error)
+	// ReleaseMQTT makes all sessions, groups and wills of a node nobody's.
+	ReleaseMQTT(node int64) error
+	// AdoptMQTTOf makes the sessions, groups and wills of a node another's, and returns them with
+	// their messages.
+	AdoptMQTTOf(node, former int64) (*MQTTKept, error)
 }
 
 // MQTTKept is what the MQTT broker keeps. Keys are its own, and never used twice.
@@ -31,10 +48,13 @@ type MQTTKept struct {
 	Wills    []MQTTWill
 }
 
-// MQTTChanges is a change of what the MQTT broker keeps.
+// MQTTChanges is a change of what the MQTT broker of a node keeps.
 type MQTTChanges struct {
+	Node                                                                int64   // FirstNode, or one of those that work on the database
 	EndedSessions, EndedGroups, EndedEntries, EndedMessages, EndedWills []int64 // keys
 	EndedRetained                                                       []string
+	// Released are sessions and wills that belong to no node any more, after the rest has been done.
+	ReleasedSessions, ReleasedWills []int64
 
 	MQTTKept
 }

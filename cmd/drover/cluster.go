@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"drover/internal/broker"
+	"drover/internal/cluster"
+	"drover/internal/gate"
+	"drover/internal/pki"
+	"drover/internal/store"
+)
+
+// clusterFlags say how a server finds the others that work on its database.
+type clusterFlags struct {
+	Listen      string   `name:"cluster-listen" help:"Address where other nodes find this one, HOST:PORT; port 0 picks a free one. Nodes talk with TLS." placeholder:"ADDR"`
+	Peers       []string `name:"cluster-peers" help:"Addresses of other nodes, HOST:PORT; one that is up is enough. The list may be the same on all nodes." placeholder:"ADDR"`
+	Advertise   string   `name:"cluster-advertise" help:"Address by which other nodes find this one, if it is not the one they see." placeholder:"ADDR"`
+	Name        string   `name:"cluster-name" help:"Name of the cluster; nodes of another name are strangers." default:"drover"`
+	Cert        string   `name:"cluster-cert" help:"Certificate for servers and clients that this node shows others, PEM. Without it drover's own authority makes one: then all nodes need the same ca-key.pem in their data folders." type:"path" placeholder:"FILE"`
+	Key         string   `name:"cluster-key" help:"Private key of that certificate, PEM." type:"path" placeholder:"FILE"`
+	CA          string   `name:"cluster-ca" help:"Roots that the certificates of other nodes, or of NATS, are signed by, PEM." type:"path" placeholder:"FILE"`
+	NATS        string   `name:"nats" help:"NATS that runs elsewhere, instead of --cluster-listen: nats://HOST:PORT or tls://HOST:PORT, several with commas." env:"DROVER_NATS" placeholder:"URL"`
+	Credentials string   `name:"nats-credentials" help:"File with credentials for that NATS (.creds)." type:"path" placeholder:"FILE"`
+}
+
+func (c *clusterFlags) on() bool { return c.Listen != "" || c.NATS != "" }
+
+func (c *clusterFlags) check(postgres bool) error {
+	var errs []error
+	if c.on() && !postgres {
+		errs = append(errs, errors.New("--cluster-listen, --nats: nodes work on one database: --store postgres://…"))
+	}
+	if c.Listen != "" && c.NATS != "" {
+		errs = append(errs, errors.New("--cluster-listen and --nats: NATS is either in the servers or runs elsewhere"))
+	}
+	if c.Listen == "" && (len(c.Peers) > 0 || c.Advertise != "") {
+		errs = append(errs, errors.New("--cluster-peers, --cluster-advertise: need --cluster-listen"))
+	}
+	if c.NATS == "" && c.Credentials != "" {
+		errs = append(errs, errors.New("--nats-credentials: needs --nats"))
+	}
+	for flag, addr := range map[string]string{"--cluster-listen": c.Listen, "--cluster-advertise": c.Advertise} {
+		if addr == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", flag, err))
+		}
+	}
+	for _, addr := range c.Peers {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			errs = append(errs, fmt.Errorf("--cluster-peers: %w", err))
+		}
+	}
+	switch {
+	case (c.Cert == "") != (c.Key == ""):
+		errs = append(errs, errors.New("--cluster-cert and --cluster-key: neither is of use without the other"))
+	case c.Listen != "" && (c.Cert == "") != (c.CA == ""):
+		errs = append(errs, errors.New("--cluster-cert and --cluster-ca: nodes show certificates, and verify those of others, of one authority"))
+	}
+	return errors.Join(errs...)
+}
+
+// config is how a node takes part.
+func (c *clusterFlags) config(node int64, data string, h cluster.Handler, log *slog.Logger) (cluster.Config, error) {
+	cfg := cluster.Config{
+		Name: fmt.Sprintf("n%d", node), Cluster: c.Name, Handler: h, Logger: log,
+		Embedded: cluster.Embedded{Listen: c.Listen, Peers: c.Peers, Advertise: c.Advertise},
+		External: cluster.External{URL: c.NATS, Credentials: c.Credentials},
+	}
+	files, err := c.files(log)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Embedded.TLS, cfg.External.Trust = files, files
+	if files == nil && c.Listen != "" {
+		cfg.Embedded.TLS = pki.Open(data).Nodes(machineTime)
+	}
+	return cfg, nil
+}
+
+// files is how certificates in files are shown and verified, nil if there are none.
+func (c *clusterFlags) files(log *slog.Logger) (*tls.Config, error) {
+	if c.Cert == "" && c.CA == "" {
+		return nil, nil
+	}
+	out := &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert}
+	if c.CA != "" {
+		text, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("--cluster-ca: %w", err)
+		}
+		out.RootCAs = x509.NewCertPool()
+		if !out.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--cluster-ca: %s has no certificate", c.CA)
+		}
+		out.ClientCAs = out.RootCAs
+	}
+	if c.Cert != "" {
+		files, err := gate.LoadFiles(c.Cert, c.Key, log)
+		if err != nil {
+			return nil, fmt.Errorf("--cluster-cert, --cluster-key: %w", err)
+		}
+		out.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return files.Certificate() }
+		out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return files.Certificate() }
+	}
+	return out, nil
+}
+
+// joinCluster lets the server talk to the other nodes, if it is to.
+func (s *server) joinCluster(ctx context.Context) error {
+	if !s.cfg.Cluster.on() {
+		return nil
+	}
+	p := &peers{log: s.log, stop: make(chan struct{})}
+	cfg, err := s.cfg.Cluster.config(s.store.Node(), s.cfg.Data, p, s.log)
+	if err != nil {
+		return err
+	}
+	if p.node, err = cluster.Start(ctx, cfg); err != nil {
+		return err
+	}
+	s.peers = p
+	if addr := p.node.Addr(); addr != "" {
+		s.endpoints.Cluster = "nats://" + addr
+	}
+	return nil
+}
+
+// liveNodes returns the nodes whose sessions nobody may take.
+func liveNodes(r store.Reader) ([]int64, error) {
+	nodes, err := r.Nodes()
+	var live []int64
+	for _, n := range nodes {
+		if !n.Dead && n.Owner == n.ID {
+			live = append(live, n.ID)
+		}
+	}
+	return live, err
+}
+
+// shelf returns where the broker keeps things, and the brokers of the other nodes if there can be
+// any.
+func (s *server) shelf(kept store.Store) (broker.Store, broker.Peers) {
+	alone := brokerStore{kept, kept.Node()}
+	if s.peers == nil {
+		return alone, nil
+	}
+	return sharedStore{alone, liveNodes}, peerBrokers{s.peers.node}
+}
+
+func registerPeersMetrics(reg prometheus.Registerer, n *cluster.Node, b *broker.Broker) {
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "drover_cluster_peers", Help: "Other nodes that are in touch."}, func() float64 { return float64(len(n.Peers())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "drover_cluster_apart", Help: "1 while a node, or NATS, is out of touch."}, func() float64 {
+			if n.Apart() {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "drover_cluster_lost_total", Help: "Messages between nodes that could not be sent, or came too fast."}, func() float64 { return float64(n.Lost()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "drover_cluster_messages_total", Help: "MQTT messages of other nodes that this one has got."}, func() float64 { return float64(b.Stats().FromPeers) }),
+	)
+}

@@ -1,0 +1,471 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"net"
+	"time"
+)
+
+// Peers are the brokers of the other nodes of a cluster, as one of them sees them. Everything
+// that it sends is handled by another in the order in which it was sent (Broker.Receive,
+// Broker.Asked).
+type Peers interface {
+	// Want says that somebody here wants what filter matches, and Unwant takes it back; calls are
+	// counted. news reports that the others do not know yet: after a Fence they do.
+	Want(filter string) (news bool)
+	Unwant(filter string)
+	// Wanted reports whether another may want messages on topic.
+	Wanted(topic string) bool
+	// Fence returns when the others have had all that was sent before, or after a limited time.
+	Fence(ctx context.Context)
+	// Publish sends to those that want topic, Announce to all. Neither keeps the body.
+	Publish(topic string, body []byte)
+	Announce(body []byte)
+	// Tell tells all, and Ask asks them; answers come without those that take too long.
+	Tell(body []byte)
+	Ask(ctx context.Context, body []byte) (answers [][]byte)
+	// Self is the name of this node.
+	Self() string
+}
+
+// SharedStore is a Store that the brokers of all nodes work with. What Load returns of sessions,
+// groups and wills belonged to no node, and is this node's from then on; so is what Save stores.
+// Save leaves alone what has become another node's.
+type SharedStore interface {
+	Store
+	// Node is the number of this node.
+	Node() int64
+	// Adopt makes the session and the wills of a client this node's, whosever they were, and
+	// returns them with the session's messages.
+	Adopt(ctx context.Context, client string) (*Kept, error)
+	// Orphans makes this node's what belonged to nodes that are no more.
+	Orphans(ctx context.Context) (*Kept, error)
+	// Release gives up all that is this node's, for others to adopt.
+	Release(ctx context.Context) error
+	// Retained returns all retained messages.
+	Retained(ctx context.Context) ([]StoredRetained, error)
+}
+
+// A message to the brokers of other nodes:
+//
+//	flags, [expires], [modified], publisher, topic, groups, [properties], payload
+const (
+	relayQoS byte = 1 << iota
+	relayRetain
+	relayExpires
+	relayProperties
+	relayModified // it is to be retained, since then
+)
+
+// relayed is a message of another node.
+type relayed struct {
+	message  Message
+	from     string // client id of the publisher, "" if it was a server
+	modified time.Time
+	groups   []place // which member nodes of shared subscriptions get it
+}
+
+// place says that a shared subscription's message goes to a node.
+type place struct{ filter, node string }
+
+func (r *relayed) encode() []byte {
+	m := &r.message
+	flags := m.QoS & relayQoS
+	b := make([]byte, 1, 64+len(r.from)+len(m.Topic)+len(m.Payload))
+	if m.Retain {
+		flags |= relayRetain
+	}
+	if !m.Expires.IsZero() {
+		flags |= relayExpires
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Expires.UnixMilli()))
+	}
+	if !r.modified.IsZero() {
+		flags |= relayModified
+		b = binary.BigEndian.AppendUint64(b, uint64(r.modified.UnixMilli()))
+	}
+	b = appendString(appendString(b, r.from), m.Topic)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(r.groups)))
+	for _, g := range r.groups {
+		b = appendString(appendString(b, g.filter), g.node)
+	}
+	if p := m.Properties; p != nil {
+		flags |= relayProperties
+		form := byte(0)
+		if p.UTF8 {
+			form = 1
+		}
+		if p.CorrelationData != nil {
+			form |= 2
+		}
+		b = appendString(appendString(append(b, form), p.ContentType), p.ResponseTopic)
+		b = appendString(b, string(p.CorrelationData))
+		b = binary.BigEndian.AppendUint16(b, uint16(len(p.User)))
+		for _, u := range p.User {
+			b = appendString(appendString(b, u.Key), u.Value)
+		}
+	}
+	b[0] = flags
+	return append(b, m.Payload...)
+}
+
+func (d *decoder) text() string { return string(d.bytes()) }
+
+func (d *decoder) milliseconds() time.Time {
+	if p := d.take(8); p != nil {
+		return time.UnixMilli(int64(binary.BigEndian.Uint64(p)))
+	}
+	return time.Time{}
+}
+
+func decodeRelayed(body []byte) (r relayed, ok bool) {
+	d := decoder{b: body}
+	flags := d.byte()
+	m := &r.message
+	m.QoS, m.Retain = flags&relayQoS, flags&relayRetain != 0
+	if flags&relayExpires != 0 {
+		m.Expires = d.milliseconds()
+	}
+	if flags&relayModified != 0 {
+		r.modified = d.milliseconds()
+	}
+	r.from, m.Topic = d.text(), d.text()
+	for n := d.uint16(); n > 0 && !d.bad; n-- {
+		r.groups = append(r.groups, place{d.text(), d.text()})
+	}
+	if flags&relayProperties != 0 {
+		form := d.byte()
+		p := &Properties{UTF8: form&1 != 0, ContentType: d.text(), ResponseTopic: d.text()}
+		if data := d.bytes(); form&2 != 0 {
+			p.CorrelationData = append([]byte{}, data...)
+		}
+		for n := d.uint16(); n > 0 && !d.bad; n-- {
+			p.User = append(p.User, UserProperty{d.text(), d.text()})
+		}
+		m.Properties = p
+	}
+	m.Payload = d.b
+	return r, !d.bad && validTopic(m.Topic)
+}
+
+// relay sends a message to the other nodes that want it, or to all if it is to be retained.
+func (b *Broker) relay(m *Message, from string, modified time.Time, groups []place) {
+	r := relayed{message: *m, from: from, modified: modified, groups: groups}
+	if !modified.IsZero() {
+		b.cfg.Peers.Announce(r.encode())
+	} else if len(groups) > 0 || b.cfg.Peers.Wanted(m.Topic) {
+		b.cfg.Peers.Publish(m.Topic, r.encode())
+	}
+}
+
+// Receive delivers a message that another node has relayed. It does not wait.
+func (b *Broker) Receive(body []byte) {
+	r, ok := decodeRelayed(body)
+	if !ok {
+		b.log.Warn("a message of another node is not understood", "bytes", len(body))
+		return
+	}
+	b.stats.peers.Add(1)
+	b.route(&r.message, r.from, &r, nil)
+}
+
+// word is what the brokers of nodes tell and ask each other besides messages. One member is set.
+type word struct {
+	Take  *takeWord  `json:"take,omitempty"`
+	Group *groupWord `json:"group,omitempty"`
+	Which bool       `json:"which,omitempty"` // which groups have members there? Answer: []groupWord
+	State *string    `json:"state,omitempty"` // what is known of the client? Answer: *peerState
+	End   *endWord   `json:"end,omitempty"`   // Answer: whether there was something to end
+	Safe  bool       `json:"safe,omitempty"`  // are the messages so far? Answer: when they are
+	Leave *leaveWord `json:"leave,omitempty"` // the node ends
+}
+
+// takeWord asks for a client id: whoever has its connection ends that, and hands its session over.
+type takeWord struct {
+	Client string `json:"client"`
+	// Of claims at the same time the later one stands, by this and then by the name of the node.
+	Stamp int64  `json:"stamp"`
+	Node  string `json:"node"`
+}
+
+type takeAnswer struct {
+	Refused bool      `json:"refused,omitempty"` // a later claim is made here
+	Groups  []parting `json:"groups,omitempty"`
+}
+
+// parting is what waited for members of a shared subscription that has none left there.
+type parting struct {
+	Filter   string   `json:"filter"`
+	Messages [][]byte `json:"messages"`
+}
+
+// groupWord says how many members a shared subscription has at a node.
+type groupWord struct {
+	Node    string `json:"node"`
+	Filter  string `json:"filter"` // "$share/NAME/FILTER"
+	Members int    `json:"members"`
+	Online  int    `json:"online"` // members that are connected
+}
+
+type endWord struct {
+	Client  string     `json:"client"`
+	Options EndOptions `json:"options"`
+}
+
+type leaveWord struct {
+	Node string `json:"node"`
+}
+
+func (w *word) encode() []byte {
+	text, err := json.Marshal(w)
+	if err != nil {
+		panic("broker: text and numbers cannot be encoded: " + err.Error())
+	}
+	return text
+}
+
+func encodeAnswer(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("broker: text and numbers cannot be encoded: " + err.Error())
+	}
+	return text
+}
+
+// Asked handles what the broker of another node tells or asks. It does not wait: answer may be
+// called later.
+func (b *Broker) Asked(body []byte, answer func([]byte)) {
+	var w word
+	if err := json.Unmarshal(body, &w); err != nil {
+		b.log.Warn("another node asks what is not understood", "err", err)
+		return
+	}
+	switch {
+	case w.Take != nil:
+		go func() { answer(encodeAnswer(b.yield(*w.Take))) }()
+	case w.Group != nil:
+		b.index.peer(b, *w.Group)
+	case w.Leave != nil:
+		b.index.forgetPeers(b, func(node string) bool { return node == w.Leave.Node })
+		go func() {
+			if err := b.AdoptOrphans(context.Background()); err != nil {
+				b.log.Warn("sessions of a node that has left are not taken over yet", "node", w.Leave.Node, "err", err)
+			}
+		}()
+	case w.Which:
+		answer(encodeAnswer(b.index.memberships(b.cfg.Peers.Self())))
+	case w.State != nil:
+		var state *peerState
+		if s, ok := b.client(*w.State); ok {
+			state = newPeerState(s)
+		}
+		answer(encodeAnswer(state))
+	case w.End != nil:
+		go func() { answer(encodeAnswer(b.end(w.End.Client, w.End.Options))) }()
+	case w.Safe:
+		settled := b.keeper.settled()
+		go func() {
+			<-settled
+			answer(nil)
+		}()
+	}
+}
+
+// ask asks the other nodes and reads their answers as Ts; null and what is not understood is left out.
+func ask[T any](ctx context.Context, b *Broker, w word) (answers []T) {
+	for _, text := range b.cfg.Peers.Ask(ctx, w.encode()) {
+		var v *T
+		if err := json.Unmarshal(text, &v); err == nil && v != nil {
+			answers = append(answers, *v)
+		}
+	}
+	return answers
+}
+
+// takeOver makes c, which has its client id here, the only connection of it in the cluster, and
+// takes the client's session over from wherever it is. It fails if a later connection was quicker.
+func (b *Broker) takeOver(c *Client) error {
+	if b.cfg.Peers == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
+	defer cancel()
+	answers := ask[takeAnswer](ctx, b, word{Take: &takeWord{Client: c.id, Stamp: c.stamp, Node: b.cfg.Peers.Self()}})
+	for _, a := range answers {
+		if a.Refused {
+			return &protocolError{codeTakenOver, DuplicateClientID, "another connection of the client was later"}
+		}
+	}
+	if shared := b.shared(); shared != nil {
+		kept, err := shared.Adopt(ctx, c.id)
+		if err != nil {
+			b.log.Error("session of a client cannot be read", "client", c.id, "err", err)
+			return &protocolError{codeUnavailable, ServerInitiated, "its session cannot be read"}
+		}
+		b.adopt(kept)
+	}
+	b.mu.Lock()
+	c.claiming = false
+	b.mu.Unlock()
+	for _, a := range answers {
+		b.inherit(a.Groups)
+	}
+	return nil
+}
+
+// yield gives a client id to another node. It returns when the connection here has ended and all
+// that is to be known of the session is in the store.
+func (b *Broker) yield(w takeWord) (a takeAnswer) {
+	b.adopted()
+	for {
+		b.mu.Lock()
+		c := b.clients[w.Client]
+		if c == nil {
+			break
+		}
+		if c.claiming && (c.stamp > w.Stamp || c.stamp == w.Stamp && b.cfg.Peers.Self() > w.Node) {
+			b.mu.Unlock()
+			return takeAnswer{Refused: true}
+		}
+		b.mu.Unlock()
+		c.end(DuplicateClientID, codeTakenOver)
+		<-c.done
+	}
+	s := b.sessions[w.Client]
+	delete(b.sessions, w.Client)
+	will := b.takeWill(w.Client)
+	b.mu.Unlock()
+	if s == nil && will == nil {
+		return a
+	}
+	if s != nil {
+		a.Groups = s.part()
+	}
+	// What is on its way to the store must be there before another reads it.
+	<-b.keeper.settled()
+	if s != nil {
+		s.release()
+		b.keeper.releaseSession(s.key)
+	}
+	if will != nil {
+		b.keeper.releaseWill(will.Key)
+	}
+	b.keeper.sync(b.closed)
+	return a
+}
+
+// inherit takes what waited for members of shared subscriptions that have come over.
+func (b *Broker) inherit(groups []parting) {
+	for _, p := range groups {
+		name, inner, ok := cutShare(p.Filter)
+		if !ok {
+			continue
+		}
+		g := b.index.group(name, inner)
+		for _, body := range p.Messages {
+			r, ok := decodeRelayed(body)
+			if !ok || g == nil {
+				b.stats.dropped.Add(1)
+				continue
+			}
+			e := b.copiesOf(&r.message, true, nil)
+			g.deliver(e, &r.message)
+			e.finish()
+		}
+	}
+}
+
+// shared returns the store if it is one of several nodes, else nil.
+func (b *Broker) shared() SharedStore {
+	if b.cfg.Peers == nil {
+		return nil
+	}
+	shared, _ := b.cfg.Store.(SharedStore)
+	return shared
+}
+
+// Missed brings up to date what this broker knows of the others, after messages between the nodes
+// may have been lost. It asks the Store and the other nodes.
+func (b *Broker) Missed(ctx context.Context) error {
+	b.Reconsider()
+	if b.cfg.Peers == nil {
+		return nil
+	}
+	for _, g := range b.index.memberships(b.cfg.Peers.Self()) {
+		b.cfg.Peers.Tell((&word{Group: &g}).encode())
+	}
+	there := map[string]bool{}
+	for _, list := range ask[[]groupWord](ctx, b, word{Which: true}) {
+		for _, g := range list {
+			there[g.Node] = true
+			b.index.peer(b, g)
+		}
+	}
+	b.index.forgetPeers(b, func(node string) bool { return !there[node] })
+	if shared := b.shared(); shared != nil {
+		return b.reloadRetained(ctx, shared)
+	}
+	return nil
+}
+
+// AdoptOrphans takes over the sessions, groups and wills of nodes that are no more.
+func (b *Broker) AdoptOrphans(ctx context.Context) error {
+	shared := b.shared()
+	if shared == nil {
+		return nil
+	}
+	b.adopting.Lock()
+	defer b.adopting.Unlock()
+	kept, err := shared.Orphans(ctx)
+	if err != nil {
+		return err
+	}
+	b.adopt(kept)
+	return nil
+}
+
+// adopted returns when what comes from the store at this moment has come.
+func (b *Broker) adopted() {
+	b.adopting.Lock()
+	defer b.adopting.Unlock()
+}
+
+// peerState is a ClientState on its way between nodes.
+type peerState struct {
+	ClientState
+	RemoteAddr, LocalAddr string
+}
+
+// peerAddr is an address that another node has told of.
+type peerAddr string
+
+func (peerAddr) Network() string  { return "tcp" }
+func (a peerAddr) String() string { return string(a) }
+
+func newPeerState(s ClientState) *peerState {
+	p := &peerState{ClientState: s}
+	if s.Connected {
+		p.RemoteAddr, p.LocalAddr = s.RemoteAddr.String(), s.LocalAddr.String()
+	}
+	p.ClientState.RemoteAddr, p.ClientState.LocalAddr = nil, nil
+	return p
+}
+
+func (p *peerState) state() ClientState {
+	s := p.ClientState
+	if s.Connected {
+		s.RemoteAddr, s.LocalAddr = net.Addr(peerAddr(p.RemoteAddr)), net.Addr(peerAddr(p.LocalAddr))
+	}
+	return s
+}
+
+// newer reports whether x says more about a client than y: a connection more than an absence, and
+// of those the last.
+func newer(x, y ClientState) bool {
+	if x.Connected != y.Connected {
+		return x.Connected
+	}
+	return cmp.Compare(x.Since.UnixNano(), y.Since.UnixNano()) > 0
+}
