@@ -3,8 +3,12 @@ package conformance
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,6 +16,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/iot"
 
 	"drover/internal/envtest"
 )
@@ -156,5 +163,123 @@ func TestLogLines(t *testing.T) {
 	}
 	if id == "" || !about["request refused"] || !about["audit"] {
 		t.Errorf("about the request %q there are only %v", id, about)
+	}
+}
+
+// TestSharedKeys: nodes with the keys of one folder, which they do not change, let the same people in and vouch for the
+// same devices; tools find the keys there, and a backup has them.
+func TestSharedKeys(t *testing.T) {
+	t.Parallel()
+	a := t.TempDir()
+	keys := filepath.Join(a, "keys")
+	f := fleetOn(t, sharedServer(t))
+	for range 2 {
+		_, err := f.drover("init", keys)
+		f.must(err)
+	}
+	before := contents(t, keys)
+	one := fleetOn(t, ownServer(t, "--keys", keys))
+	two := fleetOn(t, ownServer(t, "--keys", keys))
+	if one.key != two.key || one.secret != two.secret {
+		t.Error("two nodes with one folder of keys have two keys")
+	}
+	for _, node := range []*fleet{one, two} {
+		node.thing("t")
+		_, err := node.api.CreateKeysAndCertificate(node.ctx, &iot.CreateKeysAndCertificateInput{SetAsActive: true})
+		node.must(err)
+		for _, private := range []string{"credentials", "secrets.key", "function-secret", "ca-key.pem"} {
+			if _, err := os.Stat(filepath.Join(node.data, private)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is in the data folder, too: %v", private, err)
+			}
+		}
+	}
+	if out, err := one.drover("env", "--data", one.data); err != nil || !strings.Contains(out, one.key) {
+		t.Errorf("env: %s, %v", out, err)
+	}
+	if after := contents(t, keys); !maps.Equal(before, after) {
+		t.Error("the keys have changed")
+	}
+	if *storeFlag == "postgres" {
+		return // whose backup is the database's own
+	}
+	copied, again := filepath.Join(a, "backup"), filepath.Join(a, "again")
+	_, err := one.drover("backup", "--data", one.data, "--keys", keys, copied)
+	one.must(err)
+	_, err = one.drover("restore", "--data", again, copied)
+	one.must(err)
+	if restored := contents(t, filepath.Join(again, "settings")); !maps.Equal(before, restored) {
+		t.Errorf("the backup has other keys: %d files", len(restored))
+	}
+}
+
+// contents returns the files of a folder.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := make(map[string]string)
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[e.Name()] = string(text)
+	}
+	return files
+}
+
+// TestServiceManager: a manager such as systemd is told when the server is ready and when it stops, and
+// "drover ready" says it to scripts.
+func TestServiceManager(t *testing.T) {
+	t.Parallel()
+	if *endpointFlag != "" {
+		t.Skip("needs a server of its own; not against a foreign endpoint")
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := manager.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	hears := func(want string) {
+		t.Helper()
+		if err := manager.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 100)
+		n, err := manager.Read(buf)
+		if err != nil || string(buf[:n]) != want {
+			t.Errorf("the manager hears %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	cmd := exec.Command(path)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	cmd.Stderr = os.Stderr
+	s, err := launch(cmd, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fleetOn(t, s)
+	hears("READY=1")
+	if out, err := f.drover("ready", "--data", f.data); err != nil || out != "ok\n" {
+		t.Errorf("ready: %q, %v", out, err)
+	}
+	f.must(f.terminate())
+	hears("STOPPING=1")
+	if _, err := f.drover("ready", "--data", f.data); err == nil {
+		t.Error("a server that has stopped is ready")
+	}
+	if _, err := f.drover("ready", "--endpoint-url", f.http); err == nil {
+		t.Error("a server that is not there is ready")
 	}
 }

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -156,7 +157,7 @@ func launch(cmd *exec.Cmd, data string, flags ...string) (*server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the server did not get ready: %w", err), cmd.Wait())
 	}
-	var at struct{ HTTP, MQTT, MQTTS, DeviceHTTPS, ALPN, Cluster string }
+	var at struct{ HTTP, MQTT, MQTTS, DeviceHTTPS, ALPN, Cluster, Keys string }
 	if err := json.Unmarshal([]byte(line), &at); err != nil {
 		return nil, fmt.Errorf("first line %q: %w", line, err)
 	}
@@ -174,7 +175,7 @@ func launch(cmd *exec.Cmd, data string, flags ...string) (*server, error) {
 			}
 		}
 	}
-	s.key, s.secret, err = readKey(filepath.Join(data, "credentials"))
+	s.key, s.secret, err = readKey(filepath.Join(cmp.Or(at.Keys, data), "credentials"))
 	return s, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -33,6 +34,7 @@ type backupCmd struct {
 	keptFlags
 	Store   string `help:"As the server's. A PostgreSQL database is for pg_dump; the backup then has all the rest." default:"sqlite" placeholder:"STORE"`
 	Objects bool   `help:"With the objects of the store in the box." default:"true" negatable:""`
+	Keys    string `help:"Folder of the keys, if it is not the data folder." type:"path" placeholder:"DIR"`
 	TLSCert string `name:"tls-cert" help:"Certificate chain of the server, if it is not in the data folder." type:"path" placeholder:"FILE"`
 	TLSKey  string `name:"tls-key" help:"Its private key." type:"path" placeholder:"FILE"`
 	Verify  bool   `help:"Check the backup that is there instead of taking one."`
@@ -62,6 +64,11 @@ func (c *backupCmd) Run(ctx context.Context, s *streams) error {
 		}
 		src.Settings[name] = path
 	}
+	if c.Keys != "" {
+		if err := c.keys(src.Settings); err != nil {
+			return err
+		}
+	}
 	if c.Objects {
 		src.Objects = cmp.Or(c.ObjectDir, filepath.Join(c.Data, "objects"))
 		if _, err := os.Stat(src.Objects); c.ObjectDir == "" && errors.Is(err, fs.ErrNotExist) {
@@ -85,6 +92,20 @@ func (c *backupCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	summary(s, "backup", c.Backup, &m, began)
+	return nil
+}
+
+// keys adds the files of the folder of keys.
+func (c *backupCmd) keys(files map[string]string) error {
+	entries, err := os.ReadDir(c.Keys)
+	if err != nil {
+		return fmt.Errorf("--keys: %w", err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); !strings.HasPrefix(name, ".") && !e.IsDir() { // what is being written, and what Kubernetes adds
+			files[name] = filepath.Join(c.Keys, name)
+		}
+	}
 	return nil
 }
 

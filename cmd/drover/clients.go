@@ -63,7 +63,7 @@ func (f *apiFlags) local(at endpoints) (a api, err error) {
 	if a.region, err = readRegion(f.Data); err != nil {
 		return a, err
 	}
-	a.key, err = auth.LoadKey(f.Data)
+	a.key, err = auth.LoadKey(cmp.Or(at.Keys, f.Data))
 	return a, err
 }
 

@@ -25,7 +25,7 @@ type clusterFlags struct {
 	Peers       []string `name:"cluster-peers" help:"Addresses of other nodes, HOST:PORT; one that is up is enough. The list may be the same on all nodes." placeholder:"ADDR"`
 	Advertise   string   `name:"cluster-advertise" help:"Address by which other nodes find this one, if it is not the one they see." placeholder:"ADDR"`
 	Name        string   `name:"cluster-name" help:"Name of the cluster; nodes of another name are strangers." default:"drover"`
-	Cert        string   `name:"cluster-cert" help:"Certificate for servers and clients that this node shows others, PEM. Without it drover's own authority makes one: then all nodes need the same ca-key.pem in their data folders." type:"path" placeholder:"FILE"`
+	Cert        string   `name:"cluster-cert" help:"Certificate for servers and clients that this node shows others, PEM. Without it drover's own authority makes one: then all nodes need the same ca-key.pem : see --keys." type:"path" placeholder:"FILE"`
 	Key         string   `name:"cluster-key" help:"Private key of that certificate, PEM." type:"path" placeholder:"FILE"`
 	CA          string   `name:"cluster-ca" help:"Roots that the certificates of other nodes, or of NATS, are signed by, PEM." type:"path" placeholder:"FILE"`
 	NATS        string   `name:"nats" help:"NATS that runs elsewhere, instead of --cluster-listen: nats://HOST:PORT or tls://HOST:PORT, several with commas." env:"DROVER_NATS" placeholder:"URL"`
@@ -71,7 +71,7 @@ func (c *clusterFlags) check(postgres bool) error {
 }
 
 // config is how a node takes part.
-func (c *clusterFlags) config(node int64, data string, h cluster.Handler, log *slog.Logger) (cluster.Config, error) {
+func (c *clusterFlags) config(node int64, keys string, h cluster.Handler, log *slog.Logger) (cluster.Config, error) {
 	cfg := cluster.Config{
 		Name: fmt.Sprintf("n%d", node), Cluster: c.Name, Handler: h, Logger: log,
 		Embedded: cluster.Embedded{Listen: c.Listen, Peers: c.Peers, Advertise: c.Advertise},
@@ -83,7 +83,7 @@ func (c *clusterFlags) config(node int64, data string, h cluster.Handler, log *s
 	}
 	cfg.Embedded.TLS, cfg.External.Trust = files, files
 	if files == nil && c.Listen != "" {
-		cfg.Embedded.TLS = pki.Open(data).Nodes(machineTime)
+		cfg.Embedded.TLS = pki.Open(keys).Nodes(machineTime)
 	}
 	return cfg, nil
 }
@@ -122,7 +122,7 @@ func (s *server) joinCluster(ctx context.Context) error {
 		return nil
 	}
 	p := &peers{log: s.log, stop: make(chan struct{})}
-	cfg, err := s.cfg.Cluster.config(s.store.Node(), s.cfg.Data, p, s.log)
+	cfg, err := s.cfg.Cluster.config(s.store.Node(), s.cfg.keys(), p, s.log)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ type serveConfig struct {
 	TLSCert          string            `name:"tls-cert" help:"Certificate chain of the server instead, PEM; read again when it changes." type:"path" placeholder:"FILE" group:"TLS"`
 	TLSKey           string            `name:"tls-key" help:"Private key of the server, PEM." type:"path" placeholder:"FILE" group:"TLS"`
 	KeyFile          string            `name:"key-file" help:"File with the key that seals the secrets of API keys; made if it is not there. Default: secrets.key in the data folder. Elsewhere, a copy of the data folder is of no use to a thief." type:"path" placeholder:"FILE"`
+	Keys             string            `help:"Folder with the keys that the nodes of one database share, as \"drover init\" makes it: credentials, secrets.key, function-secret and the certificate authority. Default: the data folder." type:"path" placeholder:"DIR"`
 	RequireSNI       bool              `name:"require-sni" help:"Refuse clients that do not name the server in the handshake." group:"TLS"`
 	Proxies          []netip.Prefix    `name:"proxy-protocol" help:"Networks of load balancers in front of all addresses, such as 10.0.0.0/24, that say by the PROXY protocol (1 or 2) for whom they speak. From there nothing else is accepted." placeholder:"CIDR"`
 	Origins          []string          `name:"websocket-origin" help:"Origin of pages, such as https://console.example.com, that may open WebSockets besides the server's own; of which others need their credentials in the URL." placeholder:"ORIGIN"`
@@ -58,6 +60,9 @@ type serveConfig struct {
 	PProf            string            `name:"pprof" help:"Loopback address for profiles of Go (/debug/pprof/), which show what is in memory." placeholder:"ADDR"`
 	ShutdownDelay    time.Duration     `help:"How long a server that is to stop says so at /readyz before it refuses anything, so that load balancers notice." default:"0s"`
 }
+
+// keys is the folder of the keys.
+func (c *serveConfig) keys() string { return cmp.Or(c.Keys, c.Data) }
 
 func (c *serveConfig) realm() iot.Realm { return iot.Realm{Account: c.Account, Region: c.Region} }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ func (c *envCmd) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	key, err := auth.LoadKey(c.Data)
+	key, err := auth.LoadKey(cmp.Or(at.Keys, c.Data))
 	if err != nil {
 		return err
 	}

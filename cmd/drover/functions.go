@@ -22,7 +22,7 @@ const functionSecretFile = "function-secret"
 
 // functions is what calls the functions of the operator.
 func (s *server) functions(metrics prometheus.Registerer) (*webhook.Caller, error) {
-	secret, err := loadOrCreateSecret(filepath.Join(s.cfg.Data, functionSecretFile))
+	secret, err := loadOrCreateSecret(filepath.Join(s.cfg.keys(), functionSecretFile))
 	if err != nil {
 		return nil, fmt.Errorf("secret of functions: %w", err)
 	}

@@ -194,7 +194,7 @@ func (k *keyService) refusal(ctx context.Context, err error) *wire.Error {
 // openKeys makes the keyring. The file that seals the secrets is in the data folder even in test
 // mode, where the keys themselves go with the database.
 func (s *server) openKeys(ctx context.Context, keys *registry.Registry) error {
-	seal, err := auth.LoadOrCreateSeal(cmp.Or(s.cfg.KeyFile, filepath.Join(s.cfg.Data, auth.SealFile)))
+	seal, err := auth.LoadOrCreateSeal(cmp.Or(s.cfg.KeyFile, filepath.Join(s.cfg.keys(), auth.SealFile)))
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type cli struct {
 	Keys     keysCmd     `cmd:"" help:"API keys: who may use the API of a running server, and for what."`
 	Audit    auditCmd    `cmd:"" help:"Who did what by the API of a running server, from where, and what was denied."`
 	Client   clientCmd   `cmd:"" help:"What a running server knows of an MQTT client: whether it is connected, and what it does in vain."`
+	Init     initCmd     `cmd:"" help:"Make the keys that the nodes of one database share, in a folder for --keys."`
+	Ready    readyCmd    `cmd:"" help:"Ask a running server whether it is ready; exit with 1 if it is not."`
 	Env      envCmd      `cmd:"" help:"Print shell variables that point the AWS CLI and SDKs at a running server."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

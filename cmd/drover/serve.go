@@ -48,6 +48,9 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	if err := json.NewEncoder(s.out).Encode(srv.endpoints); err != nil {
 		return errors.Join(err, srv.stop())
 	}
+	if err := notify("READY=1"); err != nil {
+		log.Warn("the service manager was not told", "err", err)
+	}
 	select {
 	case <-ctx.Done():
 		return srv.end(nil)
@@ -61,6 +64,9 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 func (s *server) end(err error) error {
 	s.log.Info("stopping", "delay", s.cfg.ShutdownDelay)
 	s.front.ready.set("stopping")
+	if e := notify("STOPPING=1"); e != nil {
+		s.log.Warn("the service manager was not told", "err", e)
+	}
 	if err == nil && s.cfg.ShutdownDelay > 0 {
 		select {
 		case <-time.After(s.cfg.ShutdownDelay):
@@ -88,6 +94,7 @@ type endpoints struct {
 	ALPN        string `json:"alpn,omitempty"` // everything, told apart by ALPN
 	PProf       string `json:"pprof,omitempty"`
 	Cluster     string `json:"cluster,omitempty"` // where other nodes find this one
+	Keys        string `json:"keys,omitempty"`    // the folder of --keys
 }
 
 const (
@@ -162,11 +169,11 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if err := backup.Finished(cfg.Data); err != nil {
 		return nil, err
 	}
-	if s.key, err = auth.LoadOrCreateKey(cfg.Data); err != nil {
+	if s.key, err = auth.LoadOrCreateKey(cfg.keys()); err != nil {
 		return nil, err
 	}
 	if cfg.overTLS() {
-		if s.tls, err = newTLSSide(&s.cfg, pki.Open(cfg.Data), log); err != nil {
+		if s.tls, err = newTLSSide(&s.cfg, pki.Open(cfg.keys()), log); err != nil {
 			return nil, err
 		}
 	}
@@ -206,8 +213,10 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		return nil, err
 	}
 	if !cfg.Test { // whose registry is empty, and not what the roots were for
-		gone, err := retireRoots(ctx, pki.Open(cfg.Data), things, s.clock.now())
-		if err != nil {
+		gone, err := retireRoots(ctx, pki.Open(cfg.keys()), things, s.clock.now())
+		if readOnly(err) {
+			log.Warn("old roots not retired: the folder of keys cannot be changed here", "err", err)
+		} else if err != nil {
 			return nil, err
 		}
 		if gone > 0 {
@@ -316,7 +325,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	s.access = access.New(access.Config{Store: kept, Realm: realm, Keys: owners, Logger: s.log, Now: s.clock.now})
 	known := &identities{Decider: s.access}
 	things = registry.New(registry.Config{
-		Store: kept, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.Data), Functions: functions, Identities: known, Announced: s.peers.announced, Logger: s.log, Now: s.clock.now,
+		Store: kept, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.keys()), Functions: functions, Identities: known, Announced: s.peers.announced, Logger: s.log, Now: s.clock.now,
 	})
 	if err := s.openKeys(ctx, things); err != nil {
 		return nil, err
@@ -607,6 +616,7 @@ func (s *server) run(what net.Addr, serve func() error) {
 // writeEndpoints stores the addresses where tools on this machine look for them: for
 // drover's own as endpoints.json, and for AWS's as a config file next to the credentials.
 func (s *server) writeEndpoints() error {
+	s.endpoints.Keys = s.cfg.Keys
 	text, err := json.Marshal(s.endpoints)
 	if err != nil {
 		return err
