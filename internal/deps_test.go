@@ -52,9 +52,10 @@ var packages = map[string]struct {
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
 	"internal/objects":         {imports: "internal/auth internal/iot"},
 	"internal/registry":        {imports: "internal/auth/policy internal/iot internal/pki internal/store", tests: "internal/envtest internal/store/sqlstore"},
-	"internal/store":           {imports: "internal/iot", tests: "internal/store/sqlstore"},
-	"internal/store/sqlstore":  {imports: "internal/iot internal/store", tests: "internal/envtest internal/store/storetest"},
-	"internal/store/storetest": {imports: "internal/iot internal/store"},
+	"internal/query":           {},
+	"internal/store":           {imports: "internal/iot internal/query", tests: "internal/store/sqlstore"},
+	"internal/store/sqlstore":  {imports: "internal/iot internal/query internal/store", tests: "internal/envtest internal/store/storetest"},
+	"internal/store/storetest": {imports: "internal/iot internal/query internal/store"},
 	"internal/webhook":         {imports: "internal/iot"},
 	"internal/wire":            {},
 }
@@ -97,6 +98,7 @@ var modules = map[string]struct {
 // therefore do not import.
 var pure = map[string]string{
 	"internal/auth/policy": "context database/sql log log/slog net net/http os os/exec sync",
+	"internal/query":       "context database/sql io log log/slog net net/http os os/exec sync",
 	"internal/iot":         "context database/sql io log log/slog net net/http os os/exec sync",
 }
 

@@ -96,6 +96,7 @@ type Reader interface {
 	JournalReader
 	NodeReader
 	MQTTReader
+	IndexReader
 }
 
 // Tx is what a transaction can read and change.
@@ -117,6 +118,7 @@ type Tx interface {
 	JournalWriter
 	NodeWriter
 	MQTTWriter
+	IndexWriter
 
 	// Sequence takes n numbers that have never been taken before and returns the first;
 	// later transactions get higher ones.

@@ -23,6 +23,8 @@ type driver interface {
 	// read gives every row to scan. The rows of one run come in their order, those of different
 	// runs in any. errStop from scan ends the i-th run only. scan does not use the connection.
 	read(query string, n int, bind func(i int, a *args), scan func(i int, r *row) error) error
+	// once is read for a query that is not likely to come again, and is not kept prepared.
+	once(query string, bind func(i int, a *args), scan func(i int, r *row) error) error
 	// write runs a statement n times, one after the other. affected is told how many rows each
 	// has changed; it may be nil.
 	write(query string, n int, bind func(i int, a *args), affected func(i, rows int)) error
@@ -159,6 +161,11 @@ func (c *conn) exec(query string, values ...any) (int, error) {
 // list runs a query once and gives every row to scan, until it returns errStop.
 func (c *conn) list(query string, scan func(r *row) error, values ...any) error {
 	return c.read(query, 1, bindAll(values), func(_ int, r *row) error { return scan(r) })
+}
+
+// search is list for a query that was made for this one time.
+func (c *conn) search(query string, values []any, scan func(r *row) error) error {
+	return c.once(query, bindAll(values), func(_ int, r *row) error { return scan(r) })
 }
 
 // one reads the first row of a query. store.ErrNotFound if there is none.

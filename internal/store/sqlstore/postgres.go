@@ -197,6 +197,7 @@ type postgresConn struct {
 type command struct {
 	query string
 	run   int // of the query; -1: the first column of the result says which
+	once  bool
 	scan  func(i int, r *row) error
 	done  func(rows int)
 }
@@ -419,6 +420,14 @@ func (c *postgresConn) read(query string, n int, bind func(i int, a *args), scan
 	return c.flush()
 }
 
+// once implements driver.
+func (c *postgresConn) once(query string, bind func(i int, a *args), scan func(i int, r *row) error) error {
+	if err := c.sendOne(query, 0, bind, command{once: true, scan: scan}); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
 // write implements driver.
 func (c *postgresConn) write(query string, n int, bind func(i int, a *args), affected func(i, rows int)) error {
 	c.wrote = c.wrote || n > 0
@@ -504,9 +513,9 @@ func (c *postgresConn) send(query string, values [][]byte, cmd command) error {
 	if c.reading {
 		panic("sqlstore: query started while rows are read: " + query)
 	}
-	if c.list.array && len(values) > 0 && !strings.HasPrefix(query, "SELECT") && !strings.HasPrefix(query, "INSERT") {
+	if cmd.once || c.list.array && len(values) > 0 && !strings.HasPrefix(query, "SELECT") && !strings.HasPrefix(query, "INSERT") {
 		// A join of the arrays with a table, for which a plan of when the table was small would be
-		// ruinous: it is made anew each time.
+		// ruinous, is made anew each time.
 		c.batch.ExecParams(query, values, c.list.types(values), binaryFormat, binaryFormat)
 	} else {
 		statement, err := c.prepare(query, values)

@@ -325,6 +325,21 @@ func (c *sqliteConn) read(query string, n int, bind func(i int, a *args), scan f
 		return err
 	}
 	defer done()
+	return rows(stmt, query, n, bind, scan)
+}
+
+// once implements driver.
+func (c *sqliteConn) once(query string, bind func(i int, a *args), scan func(i int, r *row) error) (err error) {
+	stmt, _, err := c.driver.PrepareTransient(query)
+	if err != nil {
+		return failed(query, err)
+	}
+	defer func() { err = errors.Join(err, stmt.Finalize()) }()
+	return rows(stmt, query, 1, bind, scan)
+}
+
+// rows runs a statement n times and gives what it finds to scan.
+func rows(stmt *sqlite.Stmt, query string, n int, bind func(i int, a *args), scan func(i int, r *row) error) error {
 	a, r := &args{stmt: stmt}, &row{stmt: stmt}
 	for i := range n {
 		a.n = 0

@@ -20,6 +20,8 @@ const (
 	allThings    = selectThings + `WHERE t.deleted = 0 AND t.name > $1 ORDER BY t.name LIMIT $2`
 	thingsByType = selectThings + `WHERE t.deleted = 0 AND t.type_name <> '' AND t.type_name = $1 AND t.name > $2 ORDER BY t.name LIMIT $3`
 
+	thingByID = selectThings + `WHERE t.id = $1 AND t.deleted = 0`
+
 	idByName    = `SELECT t.id FROM things t WHERE t.name = $1 AND t.deleted = 0`
 	ghostByName = `SELECT t.id FROM things t WHERE t.name = $1 AND t.deleted = 1`
 	insertThing = `INSERT INTO things (id, name, uuid, type_name, attributes, version, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`
@@ -67,6 +69,18 @@ func (r reader) ThingsByName(names []iot.ThingName) (map[iot.ThingName]*iot.Thin
 		func(i int, a *args) { a.text(string(names[i])) },
 		func(i int, row *row) (err error) {
 			things[names[i]], err = scanThing(row)
+			return err
+		})
+	return things, err
+}
+
+// ThingsByID implements store.IndexReader.
+func (r reader) ThingsByID(ids []int64) (map[int64]*iot.Thing, error) {
+	things := make(map[int64]*iot.Thing, len(ids))
+	err := r.c.read(thingByID, len(ids),
+		func(i int, a *args) { a.int(ids[i]) },
+		func(i int, row *row) (err error) {
+			things[ids[i]], err = scanThing(row)
 			return err
 		})
 	return things, err

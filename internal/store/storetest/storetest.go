@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		{"Keys", keys},
 		{"Tags", tags},
 		{"MQTT", mqtt},
+		{"Index", index},
 	} {
 		t.Run(area.name, func(t *testing.T) {
 			for _, c := range area.cases {

@@ -1,0 +1,53 @@
+package iot
+
+// IndexState is the configuration of the fleet index and how far its indexes are built.
+type IndexState struct {
+	Things Index `json:"things,omitzero"`
+	Groups Index `json:"groups,omitzero"`
+}
+
+// Index says what an index has, and what of it can be aggregated besides the fields that every
+// index has (registry spec §5.1).
+type Index struct {
+	On           bool         `json:"on,omitempty"`
+	Connectivity bool         `json:"connectivity,omitempty"` // of things: who is connected
+	CustomFields []IndexField `json:"customFields,omitempty"`
+	Status       IndexStatus  `json:"status,omitempty"`
+	// Cursor is the last document that has been brought to this configuration, while Status is not
+	// IndexActive or IndexNone.
+	Cursor int64 `json:"cursor,omitempty"`
+}
+
+// IndexStatus is how far an index has been brought to its configuration.
+type IndexStatus string
+
+// The states of an index. IndexClearing is one that is off and of which something is left.
+const (
+	IndexNone       IndexStatus = ""
+	IndexBuilding   IndexStatus = "BUILDING"
+	IndexRebuilding IndexStatus = "REBUILDING"
+	IndexActive     IndexStatus = "ACTIVE"
+	IndexClearing   IndexStatus = "CLEARING"
+)
+
+// IndexField is a field that can be aggregated.
+type IndexField struct {
+	Name string         `json:"name"`
+	Type IndexFieldType `json:"type"`
+}
+
+// IndexFieldType says what the values of a field are.
+type IndexFieldType string
+
+// The types of fields.
+const (
+	IndexNumber  IndexFieldType = "Number"
+	IndexString  IndexFieldType = "String"
+	IndexBoolean IndexFieldType = "Boolean"
+)
+
+// IndexValue is a value of a field and how many times there is.
+type IndexValue struct {
+	Value string
+	Count int64
+}

@@ -1,0 +1,128 @@
+package query
+
+import (
+	"slices"
+	"strings"
+)
+
+// Index is one of the two indexes.
+type Index string
+
+// The indexes, by their names in the API.
+const (
+	Things Index = "AWS_Things"
+	Groups Index = "AWS_ThingGroups"
+)
+
+// The fields of a thing.
+const (
+	ThingName        = "thingName"
+	ThingID          = "thingId"
+	ThingType        = "thingTypeName"
+	ThingGroups      = "thingGroupNames"
+	Connected        = "connectivity.connected"
+	ConnectivityTime = "connectivity.timestamp" // milliseconds
+	DisconnectReason = "connectivity.disconnectReason"
+)
+
+// The fields of a group.
+const (
+	GroupName   = "thingGroupName"
+	GroupID     = "thingGroupId"
+	Description = "description"
+	Parents     = "parentGroupNames" // all that are above it
+)
+
+// Attribute returns the field of an attribute, of a thing or a group.
+func Attribute(name string) string { return attributes + name }
+
+const (
+	attributes   = "attributes."
+	connectivity = "connectivity."
+	packages     = "shadow.name.$package."
+)
+
+// Sources are the data that an index of things has besides the registry.
+type Sources struct {
+	Connectivity bool
+	Packages     bool // the shadow $package
+}
+
+// aliases are other names of fields.
+var aliases = map[Index]map[string]string{
+	Things: {"registry.thingTypeName": ThingType, "registry.thingGroupNames": ThingGroups},
+	Groups: {"thingGroupNames": GroupName, "thingGroupDescription": Description},
+}
+
+// plain are the fields that are not in a family such as that of attributes.
+var plain = map[Index][]string{
+	Things: {ThingName, ThingID, ThingType, ThingGroups, Connected, ConnectivityTime, DisconnectReason},
+	Groups: {GroupName, GroupID, Description, Parents},
+}
+
+// versions can be aggregated, and not searched for (§5.2).
+var versions = []string{"registry.version", "shadow.version", "deviceDefender.version", "version"}
+
+// field returns the canonical name of a field, or says why it cannot be searched for. A segment of a
+// path may be "*".
+func field(name string, index Index, sources Sources) (canonical, refusal string) {
+	if other, ok := aliases[index][name]; ok {
+		name = other
+	}
+	first, rest, _ := strings.Cut(name, ".")
+	switch {
+	case slices.Contains(versions, name), strings.HasPrefix(name, "shadow.name.") && strings.HasSuffix(name, ".version") && strings.Count(name, ".") == 3:
+		return "", "the field " + name + " can be aggregated, but not searched for"
+	case first == "connectivity" && index == Things && !sources.Connectivity:
+		return "", "the connectivity of things is not indexed"
+	case slices.Contains(plain[index], name):
+		return name, ""
+	case first == "attributes" && rest != "":
+		return name, ""
+	case index == Groups:
+		return "", "there is no field " + name
+	case strings.HasPrefix(name, packages) && len(name) > len(packages):
+		if !sources.Packages {
+			return "", "the shadow $package is not indexed"
+		}
+		return name, ""
+	case first == "shadow":
+		return "", "shadows other than $package are not indexed"
+	case first == "deviceDefender":
+		return "", "violations of Device Defender are not indexed"
+	}
+	return "", "there is no field " + name
+}
+
+// numeric reports whether values of a field that spell a number are numbers as well: names are texts (§5.6),
+// and so are versions of packages (§5.4).
+func numeric(field string) bool {
+	switch field {
+	case ThingName, ThingID, ThingType, ThingGroups, DisconnectReason, GroupName, GroupID, Parents:
+		return false
+	}
+	return !ofPackage(field)
+}
+
+// ofPackage reports whether a field is the version of a package, which is no number and has no order.
+func ofPackage(field string) bool {
+	return strings.HasPrefix(field, packages) && strings.HasSuffix(field, ".version")
+}
+
+// Anywhere reports whether a word without a field is looked for in a field (§5.5).
+func Anywhere(field string) bool { return !strings.HasPrefix(field, connectivity) }
+
+// Covers reports whether a path, of which segments may be "*", leads to a field.
+func Covers(path, field string) bool {
+	for {
+		p, morePath, more := strings.Cut(path, ".")
+		f, moreField, moreF := strings.Cut(field, ".")
+		switch {
+		case p != "*" && p != f, more != moreF:
+			return false
+		case !more:
+			return true
+		}
+		path, field = morePath, moreField
+	}
+}
