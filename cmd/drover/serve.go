@@ -236,6 +236,7 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		s.engineDone <- err
 	}()
 	s.following.Go(func() { s.follow(engineCtx) })
+	s.following.Go(func() { things.BuildIndexes(engineCtx) })
 	if s.objects != nil {
 		objectsCtx, stopObjects := context.WithCancel(context.WithoutCancel(ctx))
 		s.stopObjects = stopObjects

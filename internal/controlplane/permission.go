@@ -53,6 +53,8 @@ func (r resource) arns(realm iot.Realm, in reflect.Value) []string {
 	var arns []string
 	for _, name := range names {
 		switch {
+		case name == "" && r.kind == iot.KindIndex:
+			name = string(iot.ThingsIndex) // that is what they ask who do not say
 		case name == "":
 			continue
 		case r.kind == iot.KindCert || r.kind == iot.KindCACert:

@@ -92,6 +92,14 @@ type Registry interface {
 	AttachedPolicies(ctx context.Context, target string, recursive bool, page iot.Page) (policies []*iot.Policy, next string, err error)
 	PolicyTargets(context.Context, iot.PolicyName, iot.Page) (targets []iot.PolicyTarget, next string, err error)
 
+	Indexing(context.Context) (iot.IndexState, error)
+	UpdateIndexing(context.Context, iot.IndexUpdate) error
+	Search(context.Context, iot.Search, iot.Page) (things []iot.FoundThing, groups []iot.FoundGroup, next string, err error)
+	Statistics(ctx context.Context, s iot.Search, field string) (iot.Statistics, error)
+	Cardinality(ctx context.Context, s iot.Search, field string) (int64, error)
+	Percentiles(ctx context.Context, s iot.Search, field string, percents []float64) ([]iot.Percentile, error)
+	Buckets(ctx context.Context, s iot.Search, field string, limit int) (total int64, values []iot.IndexValue, err error)
+
 	EventConfigurations(context.Context) (iot.EventConfigurations, error)
 	UpdateEventConfigurations(context.Context, iot.EventsUpdate) error
 

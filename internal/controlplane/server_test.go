@@ -198,10 +198,10 @@ func TestUnknownOperations(t *testing.T) {
 	t.Parallel()
 	s := newServer(&engine{})
 	for request, c := range map[string]answer{
-		"POST /streams/s":      {http.StatusNotImplemented, "NotImplementedException", "CreateStream"},
-		"POST /indices/search": {http.StatusNotImplemented, "NotImplementedException", "SearchIndex"},
-		"GET /nowhere":         {http.StatusNotFound, "UnknownOperationException", "/nowhere"},
-		"POST /jobs/j":         {http.StatusMethodNotAllowed, "MethodNotAllowedException", "POST"},
+		"POST /streams/s":    {http.StatusNotImplemented, "NotImplementedException", "CreateStream"},
+		"GET /fleet-metrics": {http.StatusNotImplemented, "NotImplementedException", "ListFleetMetrics"},
+		"GET /nowhere":       {http.StatusNotFound, "UnknownOperationException", "/nowhere"},
+		"POST /jobs/j":       {http.StatusMethodNotAllowed, "MethodNotAllowedException", "POST"},
 	} {
 		t.Run(request, func(t *testing.T) {
 			t.Parallel()

@@ -48,6 +48,9 @@ var renderings = map[iot.Code]rendering{
 	iot.ResourceConflict:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.RegistrationCode:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.MalformedPolicy:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.IndexNotReady:       {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.InvalidQuery:        {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.InvalidAggregation:  {mqtt: "InternalError", https: "ServiceUnavailableException"},
 }
 
 // errInternal stands for every error that is not a device's business.

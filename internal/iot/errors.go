@@ -30,6 +30,9 @@ const (
 	ResourceConflict       Code = "ResourceConflict"       // something exists otherwise than it would be made
 	RegistrationCode       Code = "RegistrationCode"       // a verification certificate with another code
 	MalformedPolicy        Code = "MalformedPolicy"        // a policy document that cannot be read
+	IndexNotReady          Code = "IndexNotReady"          // an index that is still built
+	InvalidQuery           Code = "InvalidQuery"           // a query that cannot be read
+	InvalidAggregation     Code = "InvalidAggregation"     // a field that cannot be aggregated so
 	Unavailable            Code = "ServiceUnavailable"     // shutting down or overloaded: try again
 	Internal               Code = "InternalError"          // our fault; details are in the log only
 )

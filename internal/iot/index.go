@@ -1,5 +1,14 @@
 package iot
 
+// IndexName is the name of one of the two indexes.
+type IndexName string
+
+// The indexes.
+const (
+	ThingsIndex IndexName = "AWS_Things"
+	GroupsIndex IndexName = "AWS_ThingGroups"
+)
+
 // IndexState is the configuration of the fleet index and how far its indexes are built.
 type IndexState struct {
 	Things Index `json:"things,omitzero"`
@@ -50,4 +59,17 @@ const (
 type IndexValue struct {
 	Value string
 	Count int64
+}
+
+// ManagedFields returns the fields of an index that can always be aggregated (registry spec §5.2).
+func ManagedFields(index IndexName) []IndexField {
+	if index == GroupsIndex {
+		return []IndexField{
+			{"description", IndexString}, {"parentGroupNames", IndexString}, {"thingGroupId", IndexString}, {"thingGroupName", IndexString}, {"version", IndexNumber},
+		}
+	}
+	return []IndexField{
+		{"thingId", IndexString}, {"thingName", IndexString}, {"registry.version", IndexNumber},
+		{"registry.thingTypeName", IndexString}, {"registry.thingGroupNames", IndexString},
+	}
 }

@@ -81,6 +81,7 @@ const (
 	KindTemplate  = "jobtemplate"
 	KindCert      = "cert"   // named by a CertificateID
 	KindCACert    = "cacert" // named by a CertificateID
+	KindIndex     = "index"
 	KindPolicy    = "policy"
 
 	KindAuthorizer   = "authorizer"

@@ -3,18 +3,11 @@ package query
 import (
 	"slices"
 	"strings"
+
+	"drover/internal/iot"
 )
 
-// Index is one of the two indexes.
-type Index string
-
-// The indexes, by their names in the API.
-const (
-	Things Index = "AWS_Things"
-	Groups Index = "AWS_ThingGroups"
-)
-
-// The fields of a thing.
+// The fields of a thing. Its version, like that of a group, can be aggregated and not searched for (§5.2).
 const (
 	ThingName        = "thingName"
 	ThingID          = "thingId"
@@ -23,14 +16,16 @@ const (
 	Connected        = "connectivity.connected"
 	ConnectivityTime = "connectivity.timestamp" // milliseconds
 	DisconnectReason = "connectivity.disconnectReason"
+	ThingVersion     = "registry.version"
 )
 
 // The fields of a group.
 const (
-	GroupName   = "thingGroupName"
-	GroupID     = "thingGroupId"
-	Description = "description"
-	Parents     = "parentGroupNames" // all that are above it
+	GroupName    = "thingGroupName"
+	GroupID      = "thingGroupId"
+	Description  = "description"
+	Parents      = "parentGroupNames" // all that are above it
+	GroupVersion = "version"
 )
 
 // Attribute returns the field of an attribute, of a thing or a group.
@@ -49,37 +44,35 @@ type Sources struct {
 }
 
 // aliases are other names of fields.
-var aliases = map[Index]map[string]string{
-	Things: {"registry.thingTypeName": ThingType, "registry.thingGroupNames": ThingGroups},
-	Groups: {"thingGroupNames": GroupName, "thingGroupDescription": Description},
+var aliases = map[iot.IndexName]map[string]string{
+	iot.ThingsIndex: {"registry.thingTypeName": ThingType, "registry.thingGroupNames": ThingGroups},
+	iot.GroupsIndex: {"thingGroupNames": GroupName, "thingGroupDescription": Description},
 }
 
 // plain are the fields that are not in a family such as that of attributes.
-var plain = map[Index][]string{
-	Things: {ThingName, ThingID, ThingType, ThingGroups, Connected, ConnectivityTime, DisconnectReason},
-	Groups: {GroupName, GroupID, Description, Parents},
+var plain = map[iot.IndexName][]string{
+	iot.ThingsIndex: {ThingName, ThingID, ThingType, ThingGroups, Connected, ConnectivityTime, DisconnectReason},
+	iot.GroupsIndex: {GroupName, GroupID, Description, Parents},
 }
 
-// versions can be aggregated, and not searched for (§5.2).
-var versions = []string{"registry.version", "shadow.version", "deviceDefender.version", "version"}
+// versions are the fields that cannot be searched for.
+var versions = []string{ThingVersion, "shadow.version", "deviceDefender.version", GroupVersion}
 
 // field returns the canonical name of a field, or says why it cannot be searched for. A segment of a
 // path may be "*".
-func field(name string, index Index, sources Sources) (canonical, refusal string) {
-	if other, ok := aliases[index][name]; ok {
-		name = other
-	}
+func field(name string, index iot.IndexName, sources Sources) (canonical, refusal string) {
+	name = Canonical(name, index)
 	first, rest, _ := strings.Cut(name, ".")
 	switch {
 	case slices.Contains(versions, name), strings.HasPrefix(name, "shadow.name.") && strings.HasSuffix(name, ".version") && strings.Count(name, ".") == 3:
 		return "", "the field " + name + " can be aggregated, but not searched for"
-	case first == "connectivity" && index == Things && !sources.Connectivity:
+	case first == "connectivity" && index == iot.ThingsIndex && !sources.Connectivity:
 		return "", "the connectivity of things is not indexed"
 	case slices.Contains(plain[index], name):
 		return name, ""
 	case first == "attributes" && rest != "":
 		return name, ""
-	case index == Groups:
+	case index == iot.GroupsIndex:
 		return "", "there is no field " + name
 	case strings.HasPrefix(name, packages) && len(name) > len(packages):
 		if !sources.Packages {
@@ -110,7 +103,17 @@ func ofPackage(field string) bool {
 }
 
 // Anywhere reports whether a word without a field is looked for in a field (§5.5).
-func Anywhere(field string) bool { return !strings.HasPrefix(field, connectivity) }
+func Anywhere(field string) bool {
+	return !strings.HasPrefix(field, connectivity) && !slices.Contains(versions, field)
+}
+
+// Canonical returns the name that a field of an index is kept under.
+func Canonical(name string, index iot.IndexName) string {
+	if other, ok := aliases[index][name]; ok {
+		return other
+	}
+	return name
+}
 
 // Covers reports whether a path, of which segments may be "*", leads to a field.
 func Covers(path, field string) bool {

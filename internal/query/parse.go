@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"drover/internal/iot"
 )
 
 // Limits bound a query. Zero fields stand for AWS's own numbers (registry spec §0.2).
@@ -30,7 +32,7 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("Invalid query, character %d: %s", e.At, e.Why) }
 
 // Parse reads a query for an index. An error is an *Error.
-func Parse(text string, index Index, sources Sources, limits Limits) (q *Query, err error) {
+func Parse(text string, index iot.IndexName, sources Sources, limits Limits) (q *Query, err error) {
 	p := &parser{text: []rune(text), index: index, sources: sources, maxTerms: limits.Terms, leading: -1}
 	if p.maxTerms == 0 {
 		p.maxTerms = defaultMaxTerms
@@ -69,7 +71,7 @@ func Parse(text string, index Index, sources Sources, limits Limits) (q *Query, 
 type parser struct {
 	text     []rune
 	at       int
-	index    Index
+	index    iot.IndexName
 	sources  Sources
 	maxTerms int
 	terms    int
@@ -334,10 +336,10 @@ func (p *parser) compare(field string) Node {
 
 // bound is an end of a range: a text, a number as well, or nothing at all.
 type bound struct {
-	open, quoted bool
-	text         string
-	number       float64
-	numeric      bool
+	open    bool
+	text    string
+	number  float64
+	numeric bool
 }
 
 // interval reads a range.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"drover/internal/iot"
 	"drover/internal/query"
 )
 
@@ -89,7 +90,7 @@ func TestQueries(t *testing.T) {
 		"attributes.never:x":      "",
 		"NOT (a OR b)":            "007 plain tv-plasma tv1",
 	} {
-		q, err := query.Parse(text, query.Things, everything, query.Limits{})
+		q, err := query.Parse(text, iot.ThingsIndex, everything, query.Limits{})
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -143,17 +144,17 @@ func TestRefusals(t *testing.T) {
 		strings.Repeat("a", 1001):                               "it is longer than 1000 bytes",
 		"a\xff":                                                 "it is not UTF-8",
 	} {
-		q, err := query.Parse(text, query.Things, everything, query.Limits{})
+		q, err := query.Parse(text, iot.ThingsIndex, everything, query.Limits{})
 		if err == nil {
 			t.Errorf("%s: accepted as %v", text, q.Root)
 		} else if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, want %q", text, err, want)
 		}
 	}
-	if _, err := query.Parse("connectivity.connected:true", query.Things, query.Sources{}, query.Limits{}); err == nil {
+	if _, err := query.Parse("connectivity.connected:true", iot.ThingsIndex, query.Sources{}, query.Limits{}); err == nil {
 		t.Error("connectivity is not indexed")
 	}
-	if _, err := query.Parse("thingName:x", query.Groups, everything, query.Limits{}); err == nil {
+	if _, err := query.Parse("thingName:x", iot.GroupsIndex, everything, query.Limits{}); err == nil {
 		t.Error("groups have no thingName")
 	}
 }
@@ -162,7 +163,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(`(a OR "b c") AND -attributes.x:[1 TO *} NOT thingName:(x* OR ?y)`)
 	f.Add(`attributes.x>=-1e5 \* "\""`)
 	f.Fuzz(func(t *testing.T, text string) {
-		q, err := query.Parse(text, query.Things, everything, query.Limits{})
+		q, err := query.Parse(text, iot.ThingsIndex, everything, query.Limits{})
 		if (q == nil) == (err == nil) {
 			t.Fatal("neither a query nor an error, or both")
 		}

@@ -68,6 +68,7 @@ func (c *change) thingsChanged(names ...iot.ThingName) error {
 	if len(names) == 0 {
 		return nil
 	}
+	c.touched.things = append(c.touched.things, names...)
 	return c.told(news{Things: names})
 }
 
@@ -97,6 +98,7 @@ func (c *change) DeleteThing(thing *iot.Thing) error {
 	if err := c.thingsChanged(thing.Name); err != nil {
 		return err
 	}
+	c.touched.goneThings = append(c.touched.goneThings, thing.ID)
 	return c.Tx.DeleteThing(thing)
 }
 
@@ -119,7 +121,19 @@ func (c *change) DeleteMember(group *iot.Group, thing *iot.Thing) (bool, error) 
 	return c.Tx.DeleteMember(group.ID, thing.ID)
 }
 
+func (c *change) InsertGroup(g *iot.Group) error {
+	err := c.Tx.InsertGroup(g)
+	c.touched.groups = append(c.touched.groups, g.ID)
+	return err
+}
+
+func (c *change) SaveGroup(g *iot.Group) error {
+	c.touched.groups = append(c.touched.groups, g.ID)
+	return c.Tx.SaveGroup(g)
+}
+
 func (c *change) DeleteGroup(g *iot.Group) error {
+	c.touched.goneGroups = append(c.touched.goneGroups, g.ID)
 	if err := c.policiesChanged(iot.GroupTarget(g.Name)); err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Package registry keeps the things, thing types, thing groups, memberships, certificates,
-// tags and the event configuration.
+// tags, the event configuration and the fleet index.
 //
 // A method is one transaction with one reading of the clock (DeleteGroup of a large group
 // and recursive lists say what they do instead). Every change of a thing, type, group or
@@ -58,6 +58,7 @@ type Limits struct {
 	Keys                   int // API keys: 1,000; all are held in memory
 	CAsPerSubject          int // CA certificates that have one subject: 10
 	Authorizers            int // custom authorizers: 10
+	QueryTerms             int // of a query of the fleet index: 12
 
 	// TypeDeletionWait is how long a thing type must have been deprecated before it can be
 	// deleted: 5 minutes. A negative duration is no wait.
@@ -80,6 +81,7 @@ func (l Limits) withDefaults() Limits {
 		Keys:                   cmp.Or(l.Keys, 1000),
 		CAsPerSubject:          cmp.Or(l.CAsPerSubject, 10),
 		Authorizers:            cmp.Or(l.Authorizers, 10),
+		QueryTerms:             cmp.Or(l.QueryTerms, 12),
 		TypeDeletionWait:       cmp.Or(l.TypeDeletionWait, 5*time.Minute),
 	}
 }
@@ -124,6 +126,7 @@ type Registry struct {
 	log        *slog.Logger
 	now        func() time.Time
 	limits     Limits
+	building   chan struct{} // a hint that an index is to be built
 }
 
 // New returns a Registry. It keeps no state outside of the store.
@@ -135,6 +138,7 @@ func New(cfg Config) *Registry {
 	return &Registry{
 		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities, announced: cfg.Announced, shared: cfg.Store.Node() != store.FirstNode,
 		functions: cfg.Functions, log: cmp.Or(cfg.Logger, slog.Default()), now: now, limits: cfg.Limits.withDefaults(),
+		building: make(chan struct{}, 1),
 	}
 }
 
@@ -146,12 +150,17 @@ type change struct {
 	identities Identities // may be nil
 	announced  func()     // may be nil, and is once it has been taken care of
 	shared     bool       // there may be other nodes
+	touched    touched
 }
 
 // update runs f in a transaction.
 func (r *Registry) update(ctx context.Context, actor string, f func(*change) error) error {
 	return r.store.Update(ctx, func(tx store.Tx) error {
-		return f(&change{Tx: tx, now: iot.At(r.now()), actor: actor, identities: r.identities, announced: r.announced, shared: r.shared})
+		c := &change{Tx: tx, now: iot.At(r.now()), actor: actor, identities: r.identities, announced: r.announced, shared: r.shared}
+		if err := f(c); err != nil {
+			return err
+		}
+		return c.index()
 	})
 }
 

@@ -243,6 +243,7 @@ func (r *Registry) dissolve(c *change, g *iot.Group) (bool, error) {
 			return false, err
 		}
 		if last {
+			c.touched.things = append(c.touched.things, m.Thing)
 			continue // they end with the group
 		}
 		if _, err := c.DeleteMember(g, things[m.Thing]); err != nil {

@@ -16,17 +16,17 @@ type IndexReader interface {
 	// IndexState returns what SaveIndexState has saved last, the zero value before.
 	IndexState() (iot.IndexState, error)
 	// Search returns the IDs of documents that match, behind the one given.
-	Search(index query.Index, node query.Node, after int64, limit int) ([]int64, error)
+	Search(index iot.IndexName, node query.Node, after int64, limit int) ([]int64, error)
 	// CountMatches returns how many documents match.
-	CountMatches(index query.Index, node query.Node) (int64, error)
+	CountMatches(index iot.IndexName, node query.Node) (int64, error)
 	// CountValues returns how many of the documents that match have a field, and how many different values.
-	CountValues(index query.Index, node query.Node, field string) (documents, distinct int64, err error)
+	CountValues(index iot.IndexName, node query.Node, field string) (documents, distinct int64, err error)
 	// IndexNumbers gives every number that a field has in documents that match to visit, in ascending
 	// order, and how many times it has it.
-	IndexNumbers(index query.Index, node query.Node, field string, visit func(n float64, count int64) error) error
+	IndexNumbers(index iot.IndexName, node query.Node, field string, visit func(n float64, count int64) error) error
 	// IndexValues returns the most frequent values that a field has in documents that match, the most
 	// frequent first, and by their texts where they are equal.
-	IndexValues(index query.Index, node query.Node, field string, limit int) ([]iot.IndexValue, error)
+	IndexValues(index iot.IndexName, node query.Node, field string, limit int) ([]iot.IndexValue, error)
 	// ThingsByID returns those of the things that exist.
 	ThingsByID(ids []int64) (map[int64]*iot.Thing, error)
 }
@@ -36,5 +36,5 @@ type IndexWriter interface {
 	// SaveIndexState saves the state of the indexes.
 	SaveIndexState(s iot.IndexState) error
 	// SaveTerms replaces what the index has of documents; without terms, nothing is left of one.
-	SaveTerms(index query.Index, documents []IndexDocument) error
+	SaveTerms(index iot.IndexName, documents []IndexDocument) error
 }

@@ -59,7 +59,7 @@ const (
 )
 
 // SaveTerms implements store.IndexWriter. What stays the same is not touched.
-func (t *tx) SaveTerms(index query.Index, documents []store.IndexDocument) error {
+func (t *tx) SaveTerms(index iot.IndexName, documents []store.IndexDocument) error {
 	ids := make([]int64, len(documents))
 	var names []string
 	for i, d := range documents {
@@ -129,7 +129,7 @@ func (t *tx) SaveTerms(index query.Index, documents []store.IndexDocument) error
 }
 
 // indexFields returns the numbers of fields, and gives some to those that have none.
-func (t *tx) indexFields(index query.Index, names []string) (map[string]int64, error) {
+func (t *tx) indexFields(index iot.IndexName, names []string) (map[string]int64, error) {
 	fields, err := t.fieldsByName(index, names)
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func (t *tx) indexFields(index query.Index, names []string) (map[string]int64, e
 	})
 }
 
-func (r reader) fieldsByName(index query.Index, names []string) (map[string]int64, error) {
+func (r reader) fieldsByName(index iot.IndexName, names []string) (map[string]int64, error) {
 	fields := make(map[string]int64, len(names))
 	err := r.c.read(fieldByName, len(names),
 		func(i int, a *args) {
@@ -193,7 +193,7 @@ const fewDocuments = 5000
 // search turns a query into SQL.
 type search struct {
 	r      reader
-	index  query.Index
+	index  iot.IndexName
 	fields map[string]int64 // all of the index, once they are needed
 	sql    strings.Builder
 	values []any
@@ -208,7 +208,7 @@ func (s *search) arg(v any) string {
 }
 
 // Search implements store.IndexReader.
-func (r reader) Search(index query.Index, node query.Node, after int64, limit int) (ids []int64, err error) {
+func (r reader) Search(index iot.IndexName, node query.Node, after int64, limit int) (ids []int64, err error) {
 	s := &search{r: r, index: index}
 	if err := s.matching(node, after); err != nil {
 		return nil, err
@@ -222,7 +222,7 @@ func (r reader) Search(index query.Index, node query.Node, after int64, limit in
 }
 
 // CountMatches implements store.IndexReader.
-func (r reader) CountMatches(index query.Index, node query.Node) (n int64, err error) {
+func (r reader) CountMatches(index iot.IndexName, node query.Node) (n int64, err error) {
 	s := &search{r: r, index: index}
 	s.write("SELECT count(*) FROM (")
 	if err := s.matching(node, 0); err != nil {
@@ -237,7 +237,7 @@ func (r reader) CountMatches(index query.Index, node query.Node) (n int64, err e
 }
 
 // IndexNumbers implements store.IndexReader.
-func (r reader) IndexNumbers(index query.Index, node query.Node, field string, visit func(n float64, count int64) error) error {
+func (r reader) IndexNumbers(index iot.IndexName, node query.Node, field string, visit func(n float64, count int64) error) error {
 	s := &search{r: r, index: index}
 	s.write("SELECT v.number, count(*) FROM index_terms v WHERE v.kind >= %d AND v.field = ", kindNumber)
 	if known, err := s.ofField(node, field); !known {
@@ -248,7 +248,7 @@ func (r reader) IndexNumbers(index query.Index, node query.Node, field string, v
 }
 
 // IndexValues implements store.IndexReader.
-func (r reader) IndexValues(index query.Index, node query.Node, field string, limit int) (list []iot.IndexValue, err error) {
+func (r reader) IndexValues(index iot.IndexName, node query.Node, field string, limit int) (list []iot.IndexValue, err error) {
 	s := &search{r: r, index: index}
 	s.write("SELECT b.value, b.n FROM (SELECT CASE WHEN v.value = '' THEN v.word ELSE v.value END AS value, count(*) AS n FROM index_terms v WHERE v.kind IN (0, %d) AND v.field = ", kindNumber)
 	if known, err := s.ofField(node, field); !known {
@@ -263,7 +263,7 @@ func (r reader) IndexValues(index query.Index, node query.Node, field string, li
 }
 
 // CountValues implements store.IndexReader.
-func (r reader) CountValues(index query.Index, node query.Node, field string) (documents, distinct int64, err error) {
+func (r reader) CountValues(index iot.IndexName, node query.Node, field string) (documents, distinct int64, err error) {
 	s := &search{r: r, index: index}
 	s.write("SELECT count(DISTINCT v.document), count(DISTINCT CASE WHEN v.value = '' THEN v.word ELSE v.value END) FROM index_terms v WHERE v.kind IN (0, %d) AND v.field = ", kindNumber)
 	if known, err := s.ofField(node, field); !known {
@@ -321,7 +321,7 @@ func (s *search) matching(node query.Node, after int64) error {
 		s.write("SELECT DISTINCT t.document AS id FROM index_terms t WHERE t.document > %s AND ", s.arg(after))
 		parts[0].write(s, "t")
 		s.write(" AND ")
-	case s.index == query.Groups:
+	case s.index == iot.GroupsIndex:
 		s.write("SELECT d.id FROM thing_groups d WHERE d.id > %s AND ", s.arg(after))
 	default:
 		s.write("SELECT d.id FROM things d WHERE d.id > %s AND d.deleted = 0 AND ", s.arg(after))

@@ -38,12 +38,12 @@ func saveDocuments(f *fixture, documents map[int64]query.Document) {
 	for _, id := range slices.Sorted(maps.Keys(documents)) {
 		list = append(list, store.IndexDocument{ID: id, Terms: query.Terms(documents[id])})
 	}
-	f.update(func(tx store.Tx) error { return tx.SaveTerms(query.Things, list) })
+	f.update(func(tx store.Tx) error { return tx.SaveTerms(iot.ThingsIndex, list) })
 }
 
 func parsed(f *fixture, text string) query.Node {
 	f.Helper()
-	q, err := query.Parse(text, query.Things, sources, query.Limits{Terms: 100})
+	q, err := query.Parse(text, iot.ThingsIndex, sources, query.Limits{Terms: 100})
 	if err != nil {
 		f.Fatalf("%s: %v", text, err)
 	}
@@ -56,7 +56,7 @@ func found(f *fixture, text string, limit int) (ids []int64) {
 	ids = []int64{}
 	node := parsed(f, text)
 	for after := int64(0); ; {
-		page := read(f, func(r store.Reader) ([]int64, error) { return r.Search(query.Things, node, after, limit) })
+		page := read(f, func(r store.Reader) ([]int64, error) { return r.Search(iot.ThingsIndex, node, after, limit) })
 		ids = append(ids, page...)
 		if len(page) < limit {
 			return ids
@@ -171,7 +171,7 @@ var index = []testCase{
 					f.Errorf("%s\nfound %v\nwant  %v", text, got, want)
 				}
 				node := parsed(f, text)
-				if n := read(f, func(r store.Reader) (int64, error) { return r.CountMatches(query.Things, node) }); n != int64(len(want)) {
+				if n := read(f, func(r store.Reader) (int64, error) { return r.CountMatches(iot.ThingsIndex, node) }); n != int64(len(want)) {
 					f.Errorf("%s: %d counted, want %d", text, n, len(want))
 				}
 			}
@@ -192,7 +192,9 @@ var index = []testCase{
 			query.Document{})
 		values := func(text, field string, limit int) []iot.IndexValue {
 			node := parsed(f, text)
-			return read(f, func(r store.Reader) ([]iot.IndexValue, error) { return r.IndexValues(query.Things, node, field, limit) })
+			return read(f, func(r store.Reader) ([]iot.IndexValue, error) {
+				return r.IndexValues(iot.ThingsIndex, node, field, limit)
+			})
 		}
 		f.equal(values("*", "attributes.color", 10), []iot.IndexValue{{Value: "Red", Count: 2}, {Value: "blue", Count: 1}})
 		f.equal(values("*", "attributes.color", 1), []iot.IndexValue{{Value: "Red", Count: 2}})
@@ -204,7 +206,7 @@ var index = []testCase{
 		numbers := func(text string) (list []float64) {
 			node := parsed(f, text)
 			f.view(func(r store.Reader) error {
-				return r.IndexNumbers(query.Things, node, "attributes.n", func(n float64, count int64) error {
+				return r.IndexNumbers(iot.ThingsIndex, node, "attributes.n", func(n float64, count int64) error {
 					list = append(list, n, float64(count))
 					return nil
 				})
@@ -216,7 +218,7 @@ var index = []testCase{
 		count := func(text, field string) (counts [2]int64) {
 			node := parsed(f, text)
 			f.view(func(r store.Reader) (err error) {
-				counts[0], counts[1], err = r.CountValues(query.Things, node, field)
+				counts[0], counts[1], err = r.CountValues(iot.ThingsIndex, node, field)
 				return err
 			})
 			return counts
@@ -230,7 +232,7 @@ var index = []testCase{
 		ids := slices.Sorted(maps.Keys(byID))
 		f.equal(found(f, "x", 10), ids)
 		f.equal(found(f, "*", 10), ids)
-		f.update(func(tx store.Tx) error { return tx.SaveTerms(query.Things, []store.IndexDocument{{ID: ids[0]}}) })
+		f.update(func(tx store.Tx) error { return tx.SaveTerms(iot.ThingsIndex, []store.IndexDocument{{ID: ids[0]}}) })
 		f.equal(found(f, "x", 10), ids[1:])
 		f.equal(found(f, "NOT x", 10), ids[:1])
 		things := read(f, func(r store.Reader) (map[int64]*iot.Thing, error) { return r.ThingsByID(append(ids, 1e9)) })
