@@ -30,10 +30,6 @@ var notDeclared = map[string]string{
 	"ThingDocument.Connectivity":             "connections are not indexed",
 	"ThingDocument.DeviceDefender":           "no Device Defender",
 	"ThingDocument.Shadow":                   "shadows are not indexed",
-	"DescribeThingGroupOutput.IndexName":     "no dynamic groups",
-	"DescribeThingGroupOutput.QueryString":   "no dynamic groups",
-	"DescribeThingGroupOutput.QueryVersion":  "no dynamic groups",
-	"DescribeThingGroupOutput.Status":        "no dynamic groups",
 }
 
 // parity compares the declarations of this package with those of the SDK.

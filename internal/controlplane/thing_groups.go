@@ -66,7 +66,7 @@ type describeThingGroupRequest struct {
 	ThingGroupName string `json:"thingGroupName" in:"label" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
 }
 
-// describeThingGroupResponse is DescribeThingGroupResponse of a static group.
+// describeThingGroupResponse is DescribeThingGroupResponse; the last members are those of a dynamic group.
 type describeThingGroupResponse struct {
 	ThingGroupName       string                `json:"thingGroupName"`
 	ThingGroupID         string                `json:"thingGroupId"`
@@ -74,6 +74,10 @@ type describeThingGroupResponse struct {
 	Version              int64                 `json:"version"`
 	ThingGroupProperties *thingGroupProperties `json:"thingGroupProperties"`
 	ThingGroupMetadata   *thingGroupMetadata   `json:"thingGroupMetadata"`
+	IndexName            string                `json:"indexName,omitempty"`
+	QueryString          string                `json:"queryString,omitempty"`
+	QueryVersion         string                `json:"queryVersion,omitempty"`
+	Status               string                `json:"status,omitempty"`
 }
 
 // thingGroupMetadata is ThingGroupMetadata.
@@ -95,7 +99,7 @@ func (s *Server) describeThingGroup(ctx context.Context, in *describeThingGroupR
 	if len(ancestors) > 0 {
 		metadata.ParentGroupName = string(ancestors[len(ancestors)-1].Name)
 	}
-	return &describeThingGroupResponse{
+	out := &describeThingGroupResponse{
 		ThingGroupName: string(g.Name),
 		ThingGroupID:   g.UUID,
 		ThingGroupArn:  s.groupARN(g),
@@ -105,7 +109,14 @@ func (s *Server) describeThingGroup(ctx context.Context, in *describeThingGroupR
 			AttributePayload:      &attributePayload{Attributes: given(g.Attributes)},
 		},
 		ThingGroupMetadata: metadata,
-	}, nil
+	}
+	if g.Dynamic() {
+		out.IndexName, out.QueryString, out.QueryVersion, out.Status = string(iot.ThingsIndex), g.Query, iot.QueryVersion, string(g.Status)
+		if g.Status == iot.IndexDeleting {
+			out.Status = string(iot.IndexRebuilding) // there is no word for it
+		}
+	}
+	return out, nil
 }
 
 // updateThingGroupRequest is UpdateThingGroupRequest (registry spec §3.4).
@@ -251,7 +262,6 @@ type membershipRequest struct {
 // addThingToThingGroupRequest is AddThingToThingGroupRequest.
 type addThingToThingGroupRequest struct {
 	membershipRequest
-	// OverrideDynamicGroups makes no difference: there are no dynamic groups to leave.
 	OverrideDynamicGroups bool `json:"overrideDynamicGroups"`
 }
 
@@ -260,7 +270,7 @@ func (s *Server) addThingToThingGroup(ctx context.Context, in *addThingToThingGr
 	if err != nil {
 		return nil, err
 	}
-	return &wire.Empty{}, s.registry.ChangeGroups(ctx, iot.MembershipChange{Thing: thing, Add: []iot.GroupName{group}, Actor: actor(ctx)})
+	return &wire.Empty{}, s.registry.ChangeGroups(ctx, iot.MembershipChange{Thing: thing, Add: []iot.GroupName{group}, Override: in.OverrideDynamicGroups, Actor: actor(ctx)})
 }
 
 // removeThingFromThingGroupRequest is RemoveThingFromThingGroupRequest.
@@ -307,11 +317,10 @@ func (s *Server) named(kind, member string, name, arn *string) (string, error) {
 
 // updateThingGroupsForThingRequest is UpdateThingGroupsForThingRequest (registry spec §3.7).
 type updateThingGroupsForThingRequest struct {
-	ThingName           *string  `json:"thingName" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
-	ThingGroupsToAdd    []string `json:"thingGroupsToAdd" itemlen:"1,128" itempattern:"[a-zA-Z0-9:_-]+"`
-	ThingGroupsToRemove []string `json:"thingGroupsToRemove" itemlen:"1,128" itempattern:"[a-zA-Z0-9:_-]+"`
-	// OverrideDynamicGroups makes no difference: there are no dynamic groups to leave.
-	OverrideDynamicGroups bool `json:"overrideDynamicGroups"`
+	ThingName             *string  `json:"thingName" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
+	ThingGroupsToAdd      []string `json:"thingGroupsToAdd" itemlen:"1,128" itempattern:"[a-zA-Z0-9:_-]+"`
+	ThingGroupsToRemove   []string `json:"thingGroupsToRemove" itemlen:"1,128" itempattern:"[a-zA-Z0-9:_-]+"`
+	OverrideDynamicGroups bool     `json:"overrideDynamicGroups"`
 }
 
 func (s *Server) updateThingGroupsForThing(ctx context.Context, in *updateThingGroupsForThingRequest) (*wire.Empty, error) {
@@ -319,10 +328,11 @@ func (s *Server) updateThingGroupsForThing(ctx context.Context, in *updateThingG
 		return nil, iot.Invalid("thingName", nil, "Member must not be null")
 	}
 	return &wire.Empty{}, s.registry.ChangeGroups(ctx, iot.MembershipChange{
-		Thing:  iot.ThingName(*in.ThingName),
-		Add:    groupNames(in.ThingGroupsToAdd),
-		Remove: groupNames(in.ThingGroupsToRemove),
-		Actor:  actor(ctx),
+		Thing:    iot.ThingName(*in.ThingName),
+		Add:      groupNames(in.ThingGroupsToAdd),
+		Remove:   groupNames(in.ThingGroupsToRemove),
+		Override: in.OverrideDynamicGroups,
+		Actor:    actor(ctx),
 	})
 }
 

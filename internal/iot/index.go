@@ -3,6 +3,9 @@ package iot
 // IndexName is the name of one of the two indexes.
 type IndexName string
 
+// QueryVersion is the only version of the query language.
+const QueryVersion = "2017-09-30"
+
 // The indexes.
 const (
 	ThingsIndex IndexName = "AWS_Things"
@@ -37,6 +40,7 @@ const (
 	IndexRebuilding IndexStatus = "REBUILDING"
 	IndexActive     IndexStatus = "ACTIVE"
 	IndexClearing   IndexStatus = "CLEARING"
+	IndexDeleting   IndexStatus = "DELETING" // of a dynamic group that is being deleted
 )
 
 // IndexField is a field that can be aggregated.

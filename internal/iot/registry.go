@@ -40,7 +40,12 @@ type Group struct {
 	Attributes  map[string]string
 	Version     int64
 	CreatedAt   Time
+	Query       string      // of a dynamic group: its members are the things that match
+	Status      IndexStatus // of a dynamic group: how far its members are
 }
+
+// Dynamic reports whether the group's members are what a query finds.
+func (g *Group) Dynamic() bool { return g.Query != "" }
 
 // Member is the membership of a thing in a group, seen from the group.
 type Member struct {

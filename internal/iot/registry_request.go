@@ -150,21 +150,25 @@ type NewGroup struct {
 	Description string
 	Attributes  map[string]string
 	Tags        []Tag
+	Query       string // of a dynamic group
 	Actor       string
 }
 
-// GroupUpdate is what UpdateThingGroup asks for; nil members stay as they are.
+// GroupUpdate is what UpdateThingGroup and UpdateDynamicThingGroup ask for; nil members stay as they are.
 type GroupUpdate struct {
 	Name            GroupName
 	Description     *string
 	Attributes      *AttributeUpdate
+	Dynamic         bool // the group has to be so
+	Query           *string
 	ExpectedVersion *int64
 	Actor           string
 }
 
-// GroupDeletion is what DeleteThingGroup asks for.
+// GroupDeletion is what DeleteThingGroup and DeleteDynamicThingGroup ask for.
 type GroupDeletion struct {
 	Name            GroupName
+	Dynamic         bool // the group has to be so
 	ExpectedVersion *int64
 	Actor           string
 }
@@ -182,7 +186,9 @@ type MembershipChange struct {
 	Thing  ThingName
 	Add    []GroupName
 	Remove []GroupName
-	Actor  string
+	// Override lets the thing leave dynamic groups if it would be in too many.
+	Override bool
+	Actor    string
 }
 
 // Tagging is what TagResource asks for.

@@ -11,6 +11,21 @@ type Query struct {
 	Root Node
 }
 
+// Mentions reports whether it makes a difference what a field has.
+func Mentions(n Node, field string) bool {
+	switch n := n.(type) {
+	case And:
+		return slices.ContainsFunc(n, func(n Node) bool { return Mentions(n, field) })
+	case Or:
+		return slices.ContainsFunc(n, func(n Node) bool { return Mentions(n, field) })
+	case Not:
+		return Mentions(n.Node, field)
+	case Clause:
+		return n.Field == "" && Anywhere(field) || Covers(n.Field, field)
+	}
+	return false
+}
+
 // Matches reports whether a document matches.
 func (q *Query) Matches(d Document) bool { return q.Root.matches(d) }
 

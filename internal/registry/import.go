@@ -271,6 +271,9 @@ func (im *importer) checkGroups(thing *imported, names []iot.GroupName) ([]iot.G
 				return nil, err
 			}
 		} else {
+			if err := checkKind(g.Group, false); err != nil {
+				return nil, err
+			}
 			if i := slices.IndexFunc(thing.groups, func(o *importedGroup) bool { return o.root == g.root }); i >= 0 {
 				rival = thing.groups[i].Group
 			} else if slices.Contains(roots, g.root) {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -22,7 +23,6 @@ import (
 const (
 	buildChunk   = 500 // documents in a transaction
 	buildPeriod  = 5 * time.Second
-	queryVersion = "2017-09-30"
 	customFields = 5
 )
 
@@ -34,9 +34,9 @@ type touched struct {
 	goneGroups []int64
 }
 
-// index brings the indexes up to what has been touched.
-func (c *change) index() error {
-	t := &c.touched
+// index brings the indexes, and dynamic groups, up to what has been touched.
+func (r *Registry) index(c *change) error {
+	t := c.touched
 	if len(t.things)+len(t.goneThings)+len(t.groups)+len(t.goneGroups) == 0 {
 		return nil
 	}
@@ -45,11 +45,12 @@ func (c *change) index() error {
 		return err
 	}
 	if state.Things.Status != iot.IndexNone {
-		things, err := c.ThingsByName(t.things)
+		slices.Sort(t.things)
+		byName, err := c.ThingsByName(slices.Compact(t.things))
 		if err != nil {
 			return err
 		}
-		if err := c.indexThings(state.Things, slices.Collect(maps.Values(things)), t.goneThings); err != nil {
+		if err := r.indexThings(c, state, slices.Collect(maps.Values(byName)), t.goneThings); err != nil {
 			return err
 		}
 	}
@@ -64,16 +65,17 @@ func (c *change) index() error {
 }
 
 // indexThings replaces what the index has of things, and forgets those that are gone.
-func (c *change) indexThings(state iot.Index, things []*iot.Thing, gone []int64) error {
+func (r *Registry) indexThings(c *change, state iot.IndexState, things []*iot.Thing, gone []int64) error {
+	slices.SortFunc(things, func(a, b *iot.Thing) int { return cmp.Compare(a.ID, b.ID) }) // always in the same order
+	groups, err := r.regroup(c, state, things)
+	if err != nil {
+		return err
+	}
 	documents := make([]store.IndexDocument, 0, len(things)+len(gone))
 	for _, t := range things {
 		doc := store.IndexDocument{ID: t.ID}
-		if state.On {
-			groups, err := c.GroupsOfThing(t.ID)
-			if err != nil {
-				return err
-			}
-			doc.Terms = query.Terms(thingDocument(t, groups))
+		if state.Things.On {
+			doc.Terms = query.Terms(thingDocument(t, groups[t.ID]))
 		}
 		documents = append(documents, doc)
 	}
@@ -154,6 +156,11 @@ func (r *Registry) UpdateIndexing(ctx context.Context, u iot.IndexUpdate) error 
 			if err := checkCustomFields("thingIndexingConfiguration", iot.ThingsIndex, u.Things); err != nil {
 				return err
 			}
+			if dynamic, err := c.DynamicGroups(); err != nil {
+				return err
+			} else if len(dynamic) > 0 && !u.Things.On {
+				return iot.Errorf(iot.InvalidRequest, "The index %s cannot be switched off: there are dynamic thing groups, such as %s", iot.ThingsIndex, dynamic[0].Name)
+			}
 			configure(&state.Things, *u.Things)
 		}
 		if u.Groups != nil {
@@ -224,7 +231,7 @@ func managed(index iot.IndexName, field string) iot.IndexFieldType {
 	return ""
 }
 
-// BuildIndexes brings indexes to their configuration, until ctx ends.
+// BuildIndexes brings indexes to their configuration and fills dynamic groups, until ctx ends.
 func (r *Registry) BuildIndexes(ctx context.Context) {
 	timer := time.NewTicker(buildPeriod)
 	defer timer.Stop()
@@ -237,6 +244,9 @@ func (r *Registry) BuildIndexes(ctx context.Context) {
 			if !more || err != nil {
 				break
 			}
+		}
+		if err := r.fillGroups(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "fill dynamic thing groups", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -253,7 +263,7 @@ func (r *Registry) buildSome(ctx context.Context) (more bool, err error) {
 	if err != nil || done(state.Things) && done(state.Groups) {
 		return false, err
 	}
-	err = r.update(ctx, "", func(c *change) error {
+	err = r.update(ctx, keeper, func(c *change) error {
 		state, err := c.IndexState()
 		if err != nil {
 			return err
@@ -264,7 +274,7 @@ func (r *Registry) buildSome(ctx context.Context) (more bool, err error) {
 				if err != nil {
 					return err
 				}
-				return c.indexThings(state.Things, slices.Collect(maps.Values(things)), nil)
+				return r.indexThings(c, state, slices.Collect(maps.Values(things)), nil)
 			})
 		} else if !done(state.Groups) {
 			err = c.buildPart(&state.Groups, iot.GroupsIndex, func(ids []int64) error {
@@ -330,8 +340,8 @@ func (r *Registry) ask(rd store.Reader, s iot.Search) (a asked, err error) {
 	if !a.state.On {
 		return a, iot.Errorf(iot.NotFound, "Index '%s' does not exist", a.index)
 	}
-	if s.Version != "" && s.Version != queryVersion {
-		return a, iot.Errorf(iot.InvalidRequest, "Query version '%s' is not supported: it is %s", s.Version, queryVersion)
+	if s.Version != "" && s.Version != iot.QueryVersion {
+		return a, iot.Errorf(iot.InvalidRequest, "Query version '%s' is not supported: it is %s", s.Version, iot.QueryVersion)
 	}
 	q, err := query.Parse(s.Query, a.index, query.Sources{Connectivity: a.state.Connectivity}, query.Limits{Terms: r.limits.QueryTerms})
 	if err != nil {

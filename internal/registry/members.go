@@ -14,7 +14,7 @@ import (
 // ChangeGroups takes a thing out of groups and then puts it into others, all or nothing;
 // so a thing moves inside a hierarchy in one call. What is so already is left alone.
 // NotFound for an unknown thing or group; InvalidRequest for a group in both lists, for a
-// second group of one hierarchy, and for more groups than a thing can be in.
+// second group of one hierarchy, for dynamic groups, and for more groups than a thing can be in.
 func (r *Registry) ChangeGroups(ctx context.Context, m iot.MembershipChange) error {
 	for _, name := range m.Add {
 		if slices.Contains(m.Remove, name) {
@@ -36,7 +36,7 @@ func (r *Registry) ChangeGroups(ctx context.Context, m iot.MembershipChange) err
 		}
 		// First in, then out: a thing that moves below a group that a job targets is of that
 		// group all the time, and the engine can see it.
-		if err := r.join(c, thing, remaining, m.Add); err != nil {
+		if err := r.join(c, thing, remaining, m.Add, m.Override); err != nil {
 			return err
 		}
 		return r.leave(c, thing, leaving)
@@ -48,7 +48,7 @@ func (r *Registry) ChangeGroups(ctx context.Context, m iot.MembershipChange) err
 func split(rd store.GroupReader, current []*iot.Group, names []iot.GroupName) (named, others []*iot.Group, err error) {
 	others = current
 	for _, name := range names {
-		g, err := groupByName(rd, name)
+		g, err := staticByName(rd, name)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -82,8 +82,9 @@ func (r *Registry) leave(c *change, thing *iot.Thing, groups []*iot.Group) error
 	return r.jobs.Left(c.Tx, c.now, thing, c.actor)
 }
 
-// join makes the thing, which is in current, a member of the named groups, too.
-func (r *Registry) join(c *change, thing *iot.Thing, current []*iot.Group, names []iot.GroupName) error {
+// join makes the thing, which is in current, a member of the named groups, too. With override, dynamic
+// groups are not in the way: it leaves as many of them as it has to, when the transaction ends.
+func (r *Registry) join(c *change, thing *iot.Thing, current []*iot.Group, names []iot.GroupName, override bool) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -95,9 +96,12 @@ func (r *Registry) join(c *change, thing *iot.Thing, current []*iot.Group, names
 		}
 		roots[root] = g
 	}
-	var added []*iot.Group
+	if override {
+		current = slices.DeleteFunc(slices.Clone(current), (*iot.Group).Dynamic)
+	}
+	var added []membership
 	for _, name := range names {
-		g, err := groupByName(c, name)
+		g, err := staticByName(c, name)
 		if err != nil {
 			return err
 		}
@@ -111,21 +115,35 @@ func (r *Registry) join(c *change, thing *iot.Thing, current []*iot.Group, names
 		if err := r.checkJoin(thing.Name, g.Name, len(current), roots[root]); err != nil {
 			return err
 		}
-		current, added, roots[root] = append(current, g), append(added, g), g
+		current, added, roots[root] = append(current, g), append(added, membership{thing, g}), g
 	}
-	if len(added) == 0 {
+	return r.enter(c, added)
+}
+
+// membership is that of a thing in a group.
+type membership struct {
+	thing *iot.Thing
+	group *iot.Group
+}
+
+// enter begins memberships.
+func (r *Registry) enter(c *change, list []membership) error {
+	if len(list) == 0 {
 		return nil
 	}
-	seq, err := c.Sequence(len(added))
+	seq, err := c.Sequence(len(list))
 	if err != nil {
 		return err
 	}
-	members := make([]iot.Member, len(added))
-	for i, g := range added {
-		members[i] = iot.Member{Seq: seq + int64(i), GroupID: g.ID, ThingID: thing.ID, Thing: thing.Name}
-		if err := c.record(iot.MemberAdded, memberEvent(g, thing, members[i].Seq)); err != nil {
+	members, records := make([]iot.Member, len(list)), make([]iot.Record, len(list))
+	for i, m := range list {
+		members[i] = iot.Member{Seq: seq + int64(i), GroupID: m.group.ID, ThingID: m.thing.ID, Thing: m.thing.Name}
+		if records[i], err = c.newRecord(iot.MemberAdded, memberEvent(m.group, m.thing, members[i].Seq)); err != nil {
 			return err
 		}
+	}
+	if err := c.Append(records...); err != nil {
+		return err
 	}
 	if members, err = c.InsertMembers(members); err != nil {
 		return err

@@ -227,6 +227,11 @@ func (r *Registry) AttachPolicy(ctx context.Context, a iot.PolicyAttachment) err
 		if err := checkTarget(c, target); err != nil {
 			return err
 		}
+		if target.Kind == iot.KindGroup {
+			if _, err := staticByName(c, iot.GroupName(target.Name)); err != nil {
+				return err
+			}
+		}
 		return r.attachPolicy(c, p, target)
 	})
 }

@@ -399,7 +399,7 @@ func (r *Registry) carryOutThing(c *change, p *iot.ThingPlan) (*iot.Thing, error
 		if thing, err = r.insertThing(c, iot.NewThing{Name: p.Name, Type: p.Type, Attributes: p.Attributes}); err != nil {
 			return nil, err
 		}
-		return thing, r.join(c, thing, nil, p.Groups)
+		return thing, r.join(c, thing, nil, p.Groups, false)
 	}
 	if err != nil {
 		return nil, err
@@ -435,7 +435,7 @@ func (r *Registry) carryOutThing(c *change, p *iot.ThingPlan) (*iot.Thing, error
 	if err != nil {
 		return nil, err
 	}
-	if err := r.join(c, thing, remaining, over.Join); err != nil {
+	if err := r.join(c, thing, remaining, over.Join, false); err != nil {
 		return nil, err
 	}
 	return thing, r.leave(c, thing, leaving)

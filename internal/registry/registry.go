@@ -59,6 +59,7 @@ type Limits struct {
 	CAsPerSubject          int // CA certificates that have one subject: 10
 	Authorizers            int // custom authorizers: 10
 	QueryTerms             int // of a query of the fleet index: 12
+	DynamicGroups          int // 100
 
 	// TypeDeletionWait is how long a thing type must have been deprecated before it can be
 	// deleted: 5 minutes. A negative duration is no wait.
@@ -82,6 +83,7 @@ func (l Limits) withDefaults() Limits {
 		CAsPerSubject:          cmp.Or(l.CAsPerSubject, 10),
 		Authorizers:            cmp.Or(l.Authorizers, 10),
 		QueryTerms:             cmp.Or(l.QueryTerms, 12),
+		DynamicGroups:          cmp.Or(l.DynamicGroups, 100),
 		TypeDeletionWait:       cmp.Or(l.TypeDeletionWait, 5*time.Minute),
 	}
 }
@@ -160,7 +162,7 @@ func (r *Registry) update(ctx context.Context, actor string, f func(*change) err
 		if err := f(c); err != nil {
 			return err
 		}
-		return c.index()
+		return r.index(c)
 	})
 }
 

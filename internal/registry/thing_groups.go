@@ -21,10 +21,12 @@ const deletionChunk = 1000
 // a hierarchy of empty groups must not keep a request busy.
 const groupsPerPage = 1000
 
-// CreateGroup creates a static group. A group that exists with the same parent and
-// properties is returned as it is, and gets no tags. InvalidRequest for bad or too many
-// attributes, bad tags, and for more levels or siblings than a hierarchy can have;
-// NotFound for an unknown parent; AlreadyExists for a name with another definition.
+// CreateGroup creates a static group, or a dynamic one, which is filled in the background. A group
+// that exists with the same parent, query and properties is returned as it is, and gets no tags.
+// InvalidRequest for bad or too many attributes, bad tags, for more levels or siblings than a
+// hierarchy can have, and for a dynamic group while things are not indexed; NotFound for an unknown
+// parent; AlreadyExists for a name with another definition; InvalidQuery; LimitExceeded for more
+// dynamic groups than there can be.
 func (r *Registry) CreateGroup(ctx context.Context, n iot.NewGroup) (g *iot.Group, err error) {
 	if err := checkName("thingGroupName", string(n.Name)); err != nil {
 		return nil, err
@@ -53,17 +55,26 @@ func (r *Registry) CreateGroup(ctx context.Context, n iot.NewGroup) (g *iot.Grou
 			}
 		}
 		g = &iot.Group{Name: n.Name, Description: n.Description, Attributes: n.Attributes}
+		if n.Query != "" {
+			if err := r.checkDynamic(c, n.Query, true); err != nil {
+				return err
+			}
+			g.Query, g.Status = n.Query, iot.IndexBuilding
+		}
 		return r.insertGroup(c, g, ancestors, n.Tags)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if g.Dynamic() {
+		r.build()
 	}
 	return g, nil
 }
 
 // checkSameGroup returns an AlreadyExists error unless g is what n asks for.
 func (r *Registry) checkSameGroup(rd store.GroupReader, g *iot.Group, n iot.NewGroup) error {
-	same := g.Description == n.Description && maps.Equal(g.Attributes, n.Attributes) && (g.Parent == 0) == (n.Parent == "")
+	same := g.Description == n.Description && g.Query == n.Query && maps.Equal(g.Attributes, n.Attributes) && (g.Parent == 0) == (n.Parent == "")
 	if same && g.Parent != 0 {
 		parents, err := rd.GroupsByID([]int64{g.Parent})
 		if err != nil {
@@ -83,6 +94,9 @@ func (r *Registry) adopt(c *change, parent iot.GroupName) ([]*iot.Group, error) 
 	p, err := groupByName(c, parent)
 	if err != nil {
 		return nil, err
+	}
+	if p.Dynamic() {
+		return nil, iot.Errorf(iot.InvalidRequest, "Thing group %s is dynamic and cannot have child groups", parent)
 	}
 	above, err := c.Ancestors(p.ID)
 	if err != nil {
@@ -125,17 +139,27 @@ func (r *Registry) insertGroup(c *change, g *iot.Group, ancestors []*iot.Group, 
 	return nil
 }
 
-// UpdateGroup changes description and attributes of a group, raises its version even if
+// UpdateGroup changes description, attributes and query of a group, raises its version even if
 // nothing is different afterwards, and returns the version. NotFound; VersionMismatch;
-// InvalidRequest for bad or too many attributes.
+// InvalidRequest for bad or too many attributes, and for a group of the other kind; InvalidQuery.
 func (r *Registry) UpdateGroup(ctx context.Context, u iot.GroupUpdate) (version int64, err error) {
 	err = r.update(ctx, u.Actor, func(c *change) error {
 		g, err := groupByName(c, u.Name)
 		if err != nil {
 			return err
 		}
+		if err := checkKind(g, u.Dynamic); err != nil {
+			return err
+		}
 		if err := expect(u.ExpectedVersion, g.Version, "thing group", u.Name); err != nil {
 			return err
+		}
+		if u.Query != nil && *u.Query != g.Query {
+			if err := r.checkDynamic(c, *u.Query, false); err != nil {
+				return err
+			}
+			g.Query, g.Status = *u.Query, iot.IndexRebuilding
+			defer r.build()
 		}
 		if u.Description != nil {
 			g.Description = *u.Description
@@ -164,7 +188,8 @@ func (r *Registry) UpdateGroup(ctx context.Context, u iot.GroupUpdate) (version 
 }
 
 // DeleteGroup forgets a group that has no children; memberships in it end. Deleting what
-// does not exist is no error. VersionMismatch; InvalidRequest for a group with children.
+// does not exist is no error. VersionMismatch; InvalidRequest for a group with children, or of
+// the other kind.
 //
 // Memberships end in transactions of at most 1,000, the last of which deletes the group,
 // so that a group of a million things costs neither memory nor the devices' patience.
@@ -184,10 +209,18 @@ func (r *Registry) DeleteGroup(ctx context.Context, d iot.GroupDeletion) error {
 				return err
 			}
 			if first {
+				if err := checkKind(g, d.Dynamic); err != nil {
+					return err
+				}
 				if err := expect(d.ExpectedVersion, g.Version, "thing group", d.Name); err != nil {
 					return err
 				}
-				id = g.ID
+				if id = g.ID; g.Dynamic() { // nobody joins any more
+					g.Status = iot.IndexDeleting
+					if err := c.SaveGroup(g); err != nil {
+						return err
+					}
+				}
 			}
 			done, err = r.dissolve(c, g)
 			return err

@@ -371,6 +371,8 @@ type GroupReader interface {
 	GroupsByID(ids []int64) (map[int64]*iot.Group, error)
 	// Groups lists by name.
 	Groups(q GroupQuery, after iot.GroupName, limit int) ([]*iot.Group, error)
+	// DynamicGroups returns all dynamic groups, the oldest first.
+	DynamicGroups() ([]*iot.Group, error)
 	// Ancestors returns the chain of parents from the group's own parent to the root.
 	Ancestors(group int64) ([]*iot.Group, error)
 	// Descendants returns the group itself and everything below it, ordered by ID.

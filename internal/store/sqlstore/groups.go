@@ -9,7 +9,7 @@ import (
 	"drover/internal/store"
 )
 
-const selectGroups = `SELECT g.id, g.name, g.uuid, g.parent, g.description, g.attributes, g.version, g.created_at FROM thing_groups g `
+const selectGroups = `SELECT g.id, g.name, g.uuid, g.parent, g.description, g.attributes, g.version, g.created_at, g.query, g.status FROM thing_groups g `
 
 const (
 	groupByName = selectGroups + `WHERE g.name = $1`
@@ -17,6 +17,7 @@ const (
 	groupByID   = selectGroups + `WHERE g.id = $1`
 	groups      = selectGroups + `WHERE g.name >= $1 AND ($2 = 0 OR g.parent = 0) ORDER BY g.name LIMIT $3`
 	children    = selectGroups + `WHERE g.parent = $1 ORDER BY g.name`
+	dynamic     = selectGroups + `WHERE g.query <> '' AND g.id > 0 ORDER BY g.id`
 	// UNION, not UNION ALL: even a cycle would end.
 	descendants = `WITH RECURSIVE below (id) AS (SELECT id FROM thing_groups WHERE id = $1
 		UNION SELECT g.id FROM below b JOIN thing_groups g ON g.parent = b.id) SELECT id FROM below ORDER BY id`
@@ -33,6 +34,7 @@ func scanGroup(r *row) (*iot.Group, error) {
 	g := &iot.Group{ID: r.int(), Name: iot.GroupName(r.text()), UUID: r.text(), Parent: r.int(), Description: r.text()}
 	err := fromJSON(r.text(), &g.Attributes)
 	g.Version, g.CreatedAt = r.int(), r.time()
+	g.Query, g.Status = r.text(), iot.IndexStatus(r.text())
 	return g, err
 }
 
@@ -116,6 +118,11 @@ func (r reader) groupsWithin(q store.GroupQuery, after iot.GroupName, limit int)
 	return list[:min(limit, len(list))], nil
 }
 
+// DynamicGroups implements store.GroupReader.
+func (r reader) DynamicGroups() ([]*iot.Group, error) {
+	return r.groups(dynamic, 1, func(int, *args) {})
+}
+
 // Ancestors implements store.GroupReader.
 func (r reader) Ancestors(group int64) ([]*iot.Group, error) {
 	var chain []*iot.Group
@@ -182,9 +189,9 @@ func (t *tx) InsertGroup(g *iot.Group) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`INSERT INTO thing_groups (id, name, uuid, parent, description, attributes, version, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		id, string(g.Name), g.UUID, g.Parent, g.Description, attributes, g.Version, g.CreatedAt)
+	_, err = t.exec(`INSERT INTO thing_groups (id, name, uuid, parent, description, attributes, version, created_at, query, status)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		id, string(g.Name), g.UUID, g.Parent, g.Description, attributes, g.Version, g.CreatedAt, g.Query, string(g.Status))
 	if err == nil {
 		g.ID = id
 	}
@@ -197,8 +204,8 @@ func (t *tx) SaveGroup(g *iot.Group) error {
 	if err != nil {
 		return t.failing(err)
 	}
-	return t.change(`UPDATE thing_groups SET parent = $1, description = $2, attributes = $3, version = $4 WHERE id = $5`,
-		g.Parent, g.Description, attributes, g.Version, g.ID)
+	return t.change(`UPDATE thing_groups SET parent = $1, description = $2, attributes = $3, version = $4, query = $5, status = $6 WHERE id = $7`,
+		g.Parent, g.Description, attributes, g.Version, g.Query, string(g.Status), g.ID)
 }
 
 // DeleteGroup implements store.GroupWriter.

@@ -10,6 +10,25 @@ func groupName(g *iot.Group) string { return string(g.Name) }
 func memberName(m iot.Member) string { return string(m.Thing) }
 
 var groups = []testCase{
+	{"dynamic ones are known by their queries", func(f *fixture) {
+		make := func(name, query string) *iot.Group {
+			g := &iot.Group{Name: iot.GroupName(name), UUID: name, Version: 1, CreatedAt: t0, Query: query}
+			if query != "" {
+				g.Status = iot.IndexBuilding
+			}
+			f.update(func(tx store.Tx) error { return tx.InsertGroup(g) })
+			return g
+		}
+		z := make("z", "attributes.a:1")
+		make("static", "")
+		a := make("a", "*")
+		dynamic := func() []*iot.Group { return read(f, store.Reader.DynamicGroups) }
+		f.equal(dynamic(), []*iot.Group{z, a})
+		z.Query, z.Status = "attributes.b:2", iot.IndexActive
+		f.update(func(tx store.Tx) error { return tx.SaveGroup(z) })
+		f.update(func(tx store.Tx) error { return tx.DeleteGroup(a) })
+		f.equal(dynamic(), []*iot.Group{z})
+	}},
 	{"are kept as they are", func(f *fixture) {
 		root := f.group("root", 0)
 		g := &iot.Group{Name: "g", UUID: "u", Parent: root.ID, Description: "d", Attributes: map[string]string{"a": "1"}, Version: 4, CreatedAt: t0}
