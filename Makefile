@@ -9,7 +9,7 @@ SOAK     ?= 1h
 DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres allocs demo verify fuzz soak faults
+.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres allocs deploy-check demo verify fuzz soak faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ lint: ## Format, vet, staticcheck, errcheck and import rules, without the other 
 	$(GO) tool errcheck ./...
 	$(GO) test ./internal/
 	scripts/govulncheck.sh
+	scripts/deploy-check.sh
+
+deploy-check: ## Check what is in deploy with the tools that are there: systemd-analyze, hadolint, kubectl, promtool
+	scripts/deploy-check.sh
 
 test: ## Set up what the tests need, say what that is, and run all tests
 	@scripts/setup-tests.sh

@@ -25,7 +25,7 @@ type clusterFlags struct {
 	Peers       []string `name:"cluster-peers" help:"Addresses of other nodes, HOST:PORT; one that is up is enough. The list may be the same on all nodes." placeholder:"ADDR"`
 	Advertise   string   `name:"cluster-advertise" help:"Address by which other nodes find this one, if it is not the one they see." placeholder:"ADDR"`
 	Name        string   `name:"cluster-name" help:"Name of the cluster; nodes of another name are strangers." default:"drover"`
-	Cert        string   `name:"cluster-cert" help:"Certificate for servers and clients that this node shows others, PEM. Without it drover's own authority makes one: then all nodes need the same ca-key.pem : see --keys." type:"path" placeholder:"FILE"`
+	Cert        string   `name:"cluster-cert" help:"Certificate for servers and clients that this node shows others, PEM. Without it drover's own authority makes one: then all nodes need the same ca-key.pem, see --keys." type:"path" placeholder:"FILE"`
 	Key         string   `name:"cluster-key" help:"Private key of that certificate, PEM." type:"path" placeholder:"FILE"`
 	CA          string   `name:"cluster-ca" help:"Roots that the certificates of other nodes, or of NATS, are signed by, PEM." type:"path" placeholder:"FILE"`
 	NATS        string   `name:"nats" help:"NATS that runs elsewhere, instead of --cluster-listen: nats://HOST:PORT or tls://HOST:PORT, several with commas." env:"DROVER_NATS" placeholder:"URL"`
