@@ -195,6 +195,9 @@ type search struct {
 	r      reader
 	index  iot.IndexName
 	fields map[string]int64 // all of the index, once they are needed
+	// known says that the document of a part is known: numbers are not to be looked up by their index then,
+	// which planners like too much.
+	known  bool
 	sql    strings.Builder
 	values []any
 }
@@ -309,6 +312,11 @@ func (s *search) matching(node query.Node, after int64) error {
 	}
 	document := "d.id"
 	switch {
+	case len(parts) == 1 && parts[0].ordered:
+		document = "t.document"
+		s.write("SELECT DISTINCT t.document AS id FROM index_terms t WHERE t.document > %s AND ", s.arg(after))
+		parts[0].write(s, "t")
+		s.write(" AND ")
 	case parts != nil && n < fewDocuments:
 		s.write("SELECT d.id FROM (SELECT 0 AS id WHERE 0 = 1")
 		for _, p := range parts {
@@ -316,11 +324,6 @@ func (s *search) matching(node query.Node, after int64) error {
 			p.write(s, "x")
 		}
 		s.write(") d WHERE ")
-	case len(parts) == 1 && parts[0].ordered:
-		document = "t.document"
-		s.write("SELECT DISTINCT t.document AS id FROM index_terms t WHERE t.document > %s AND ", s.arg(after))
-		parts[0].write(s, "t")
-		s.write(" AND ")
 	case s.index == iot.GroupsIndex:
 		s.write("SELECT d.id FROM thing_groups d WHERE d.id > %s AND ", s.arg(after))
 	default:
@@ -362,7 +365,9 @@ func (s *search) condition(node query.Node, document string) error {
 		s.write("(0 = 1")
 		for _, p := range parts {
 			s.write(" OR EXISTS (SELECT 1 FROM index_terms x WHERE x.document = %s AND ", document)
+			s.known = true
 			p.write(s, "x")
+			s.known = false
 			s.write(")")
 		}
 		s.write(")")
@@ -450,7 +455,8 @@ func (s *search) parts(c query.Clause) ([]part, error) {
 		add(func(s *search, x string) { s.write(" AND %s.word = %s", x, s.arg(t.Text)) })
 		if t.Numeric {
 			add(func(s *search, x string) {
-				s.write(" AND %s.kind >= %d AND %s.number = %s", x, kindNumber, x, s.arg(orderedNumber(t.Number)))
+				s.number(x)
+				s.write(" AND %s.number = %s", x, s.arg(orderedNumber(t.Number)))
 			})
 		}
 		parts[0].ordered = len(fields) == 1
@@ -467,7 +473,7 @@ func (s *search) parts(c query.Clause) ([]part, error) {
 		add(func(s *search, x string) { s.like(t, x) })
 	case query.Numbers:
 		add(func(s *search, x string) {
-			s.write(" AND %s.kind >= %d", x, kindNumber)
+			s.number(x)
 			if t.HasFrom {
 				s.bound(x, "number", ">", t.OpenFrom, orderedNumber(t.From))
 			}
@@ -488,6 +494,15 @@ func (s *search) parts(c query.Clause) ([]part, error) {
 		return nil, fmt.Errorf("sqlstore: a query with a %T", t)
 	}
 	return parts, nil
+}
+
+// number writes that a row is a number, in the words of the index of numbers or in others.
+func (s *search) number(x string) {
+	plus := ""
+	if s.known {
+		plus = "+"
+	}
+	s.write(" AND %s%s.kind >= %d", plus, x, kindNumber)
 }
 
 func (s *search) bound(x, column, than string, open bool, value any) {
