@@ -58,6 +58,7 @@ type serveConfig struct {
 	LogLevel         string            `help:"Least severe log lines to write: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat        string            `help:"Form of log lines: text or json." enum:"text,json" default:"text"`
 	PProf            string            `name:"pprof" help:"Loopback address for profiles of Go (/debug/pprof/), which show what is in memory." placeholder:"ADDR"`
+	OTLPEndpoint     string            `name:"otlp-endpoint" help:"URL of a collector of OpenTelemetry for traces, such as http://127.0.0.1:4318; the OTEL_… variables say the rest, and the URL, too." placeholder:"URL"`
 	ShutdownDelay    time.Duration     `help:"How long a server that is to stop says so at /readyz before it refuses anything, so that load balancers notice." default:"0s"`
 }
 
@@ -188,6 +189,11 @@ func (c *serveConfig) check() error {
 	}
 	if err := c.Sessions.check(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.OTLPEndpoint != "" {
+		if err := checkOTLP(c.OTLPEndpoint); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if c.ShutdownDelay < 0 {
 		errs = append(errs, errors.New("--shutdown-delay: cannot be negative"))

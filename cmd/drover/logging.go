@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"drover/internal/wire"
 )
 
@@ -22,13 +24,17 @@ func (c *serveConfig) logger(w io.Writer) *slog.Logger {
 	return slog.New(requestHandler{slog.NewTextHandler(w, opts)})
 }
 
-// requestHandler adds to a line which request it is about: the id that the caller has got, too.
+// requestHandler adds to a line which request it is about: the id that the caller has got, too,
+// and that of its trace.
 type requestHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := wire.RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String("request", id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
+		r.AddAttrs(slog.String("trace", span.TraceID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }

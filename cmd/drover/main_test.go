@@ -97,6 +97,7 @@ func TestServeRefuses(t *testing.T) {
 		"S3 half a key": {[]string{"--s3", "aws", "--s3-access-key", "a"}, "one needs the other"},
 		"retention":     {[]string{"--retention", "1s"}, "--retention"},
 		"open profiles": {[]string{"--pprof", ":0", "--insecure"}, "--pprof: :0 is not a loopback address"},
+		"collector":     {[]string{"--otlp-endpoint", "localhost:4317"}, "--otlp-endpoint"},
 		"no delay":      {[]string{"--shutdown-delay", "-1s"}, "--shutdown-delay"},
 		"log format":    {[]string{"--log-format", "xml"}, "text"},
 		"address":       {[]string{"--http", "nonsense"}, "--http"},

@@ -79,6 +79,7 @@ func (m *frontMetrics) own(operation string, next http.Handler) http.Handler {
 			e = &wire.Error{Code: answer.Header().Get("X-Amzn-Errortype"), Status: answer.status}
 		}
 		m.observe(operation, e, time.Since(began))
+		wire.NameSpan(r.Context(), operation, e)
 	})
 }
 

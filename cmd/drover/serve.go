@@ -129,6 +129,7 @@ type server struct {
 	tls      *tlsSide     // nil without TLS
 	device   *http.Server // for devices with certificates; nil without TLS
 	pprof    *http.Server // nil: none
+	tracing  *tracing     // nil: none
 	plane    *dataplane.Handler
 	peers    *peers // nil: this server is alone
 
@@ -176,6 +177,9 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		if s.tls, err = newTLSSide(&s.cfg, pki.Open(cfg.keys()), log); err != nil {
 			return nil, err
 		}
+	}
+	if s.tracing, err = cfg.newTracing(ctx, log); err != nil {
+		return nil, err
 	}
 	// The store before the listeners: a file is also what keeps a second server off the folder.
 	folder := cfg.Data
@@ -295,7 +299,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	metrics := newMetrics()
 	counts := newFrontMetrics(metrics)
 	registerStoreStats(metrics, s.store)
-	kept := store.Observe(s.store, metrics)
+	kept := store.Observe(s.store, metrics, s.tracing.start())
 
 	files, err := s.newFiles(ctx)
 	if err != nil {
@@ -306,7 +310,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	var publisher *dataplane.Publisher
 	var devices *dataplane.Handler
 	s.engine, err = engine.New(engine.Config{
-		Store: kept, Realm: realm, Logger: s.log, Metrics: metrics, Retention: s.cfg.Retention, JournalRetention: s.cfg.JournalRetention, Now: s.clock.now,
+		Store: kept, Realm: realm, Logger: s.log, Metrics: metrics, Tracer: s.tracing.start(), Retention: s.cfg.Retention, JournalRetention: s.cfg.JournalRetention, Now: s.clock.now,
 		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
 		Objects: files.objects,
 		Publish: func(ctx context.Context, records []iot.Record) error { return publisher.Publish(ctx, records) },
@@ -433,7 +437,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 
 func (s *server) httpServer(counts *frontMetrics, handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           withSource(handler),
+		Handler:           s.tracing.handler(withSource(handler)),
 		ConnContext:       withConnection,
 		ConnState:         counts.connState,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -713,6 +717,7 @@ func (s *server) stop() error {
 	if s.temporary != "" {
 		errs = append(errs, os.RemoveAll(s.temporary))
 	}
+	s.tracing.close(s.log)
 	err := errors.Join(errs...)
 	if err == nil {
 		s.log.Info("stopped")

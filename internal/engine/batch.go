@@ -9,6 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
 	"drover/internal/iot"
 	"drover/internal/store"
 )
@@ -179,6 +183,13 @@ func (e *Engine) runBatches(ctx context.Context) error {
 // answered once.
 func (e *Engine) batchOnce(ctx context.Context, batch []*ask) {
 	began := time.Now()
+	if e.tracer != nil {
+		var span trace.Span
+		ctx, span = e.tracer.Start(ctx, "batch", trace.WithAttributes(
+			attribute.Int("drover.requests", len(batch)),
+			attribute.Float64("drover.waited", began.Sub(batch[0].arrived).Seconds())))
+		defer span.End()
+	}
 	err := e.publisher.wait(ctx)
 	if err == nil {
 		err = e.store.Update(ctx, func(tx store.Tx) error {
@@ -194,6 +205,7 @@ func (e *Engine) batchOnce(ctx context.Context, batch []*ask) {
 		})
 	}
 	if err != nil {
+		trace.SpanFromContext(ctx).SetStatus(codes.Error, err.Error())
 		e.log.ErrorContext(ctx, "batch failed", "requests", len(batch), "err", err)
 		failed := iot.Errorf(iot.Internal, "The request could not be carried out")
 		if iot.ErrorCode(err) == iot.Unavailable {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"drover/internal/iot"
@@ -34,6 +35,7 @@ type Config struct {
 	Now     func() time.Time // default time.Now
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil: none
+	Tracer  trace.Tracer          // of batches; nil: none
 
 	BatchSize int // requests per commit, at most; default 512
 	InboxSize int // requests waiting before Submit blocks; default 16,384
@@ -65,6 +67,7 @@ type Engine struct {
 	clock   func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	tracer  trace.Tracer // nil: none
 	told    func()
 	settled func() <-chan struct{}
 
@@ -115,6 +118,7 @@ func New(cfg Config) (*Engine, error) {
 		clock:     cfg.Now,
 		log:       cfg.Logger,
 		metrics:   newMetrics(cfg.Metrics),
+		tracer:    cfg.Tracer,
 		told:      cfg.Told,
 		settled:   cfg.Settled,
 		chunk:     cmp.Or(cfg.ChunkSize, 2000),

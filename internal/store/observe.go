@@ -7,12 +7,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"drover/internal/iot"
 )
 
-// Observe returns a Store that counts and measures what is done to s, for reg.
-func Observe(s Store, reg prometheus.Registerer) *Observed {
+// Observe returns a Store that counts and measures what is done to s, for reg. Transactions of those who have a
+// span get one, too, unless tracer is nil.
+func Observe(s Store, reg prometheus.Registerer, tracer trace.Tracer) *Observed {
 	buckets := prometheus.ExponentialBuckets(0.0001, 2.5, 13) // to 6 s
 	vec := func(name, help string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"kind"})
@@ -27,6 +31,7 @@ func Observe(s Store, reg prometheus.Registerer) *Observed {
 	}, []string{"reason"})
 	o := &Observed{
 		Store:  s,
+		tracer: tracer,
 		start:  time.Now(),
 		update: transactions{wait.WithLabelValues("update"), run.WithLabelValues("update"), waiting.WithLabelValues("update")},
 		view:   transactions{wait.WithLabelValues("view"), run.WithLabelValues("view"), waiting.WithLabelValues("view")},
@@ -45,6 +50,7 @@ func Observe(s Store, reg prometheus.Registerer) *Observed {
 // Observed is a Store that is observed.
 type Observed struct {
 	Store
+	tracer           trace.Tracer
 	start            time.Time
 	written, failing atomic.Int64 // when a change was last committed, and when the database last failed one: time.Duration since start
 
@@ -62,6 +68,7 @@ type transactions struct {
 
 // Update implements Store.
 func (o *Observed) Update(ctx context.Context, f func(Tx) error) error {
+	ctx, span := o.span(ctx, "update")
 	asked := time.Now()
 	var began, ran time.Time
 	var refused error
@@ -71,11 +78,13 @@ func (o *Observed) Update(ctx context.Context, f func(Tx) error) error {
 			began = time.Now()
 			o.update.waiting.Dec()
 			o.update.wait.Observe(began.Sub(asked).Seconds())
+			span.AddEvent("begun")
 		} else {
 			o.repeated.Inc()
 		}
 		refused = f(tx)
 		ran = time.Now()
+		span.AddEvent("commit")
 		return refused
 	})
 	if began.IsZero() {
@@ -90,12 +99,15 @@ func (o *Observed) Update(ctx context.Context, f func(Tx) error) error {
 	}
 	if o.failed(ctx, err, refused) {
 		o.failing.Store(int64(time.Since(o.start)))
+		span.SetStatus(codes.Error, err.Error())
 	}
+	span.End()
 	return err
 }
 
 // View implements Store.
 func (o *Observed) View(ctx context.Context, f func(Reader) error) error {
+	ctx, span := o.span(ctx, "view")
 	asked := time.Now()
 	var began time.Time
 	var refused error
@@ -104,6 +116,7 @@ func (o *Observed) View(ctx context.Context, f func(Reader) error) error {
 		began = time.Now()
 		o.view.waiting.Dec()
 		o.view.wait.Observe(began.Sub(asked).Seconds())
+		span.AddEvent("begun")
 		refused = f(r)
 		return refused
 	})
@@ -112,8 +125,21 @@ func (o *Observed) View(ctx context.Context, f func(Reader) error) error {
 	} else {
 		o.view.run.Observe(time.Since(began).Seconds())
 	}
-	o.failed(ctx, err, refused)
+	if o.failed(ctx, err, refused) {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
 	return err
+}
+
+// span begins one for a transaction, if it is part of something that has one: those of background loops, which come
+// every second, have not.
+func (o *Observed) span(ctx context.Context, kind string) (context.Context, trace.Span) {
+	span := trace.SpanFromContext(ctx)
+	if o.tracer == nil || !span.IsRecording() {
+		return ctx, noop.Span{}
+	}
+	return o.tracer.Start(ctx, kind, trace.WithSpanKind(trace.SpanKindClient))
 }
 
 // fresh is for how long a commit shows that the database takes changes.

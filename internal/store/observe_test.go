@@ -21,7 +21,7 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewRegistry()
-	s := store.Observe(db, reg)
+	s := store.Observe(db, reg, nil)
 	nothing := func(store.Tx) error { return nil }
 	for range 3 {
 		if err := s.Update(t.Context(), nothing); err != nil {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // requestIDHeader is x-amzn-RequestId in the form that net/http gives to names of headers.
@@ -150,19 +152,39 @@ func Identify(w http.ResponseWriter, r *http.Request) *http.Request {
 	if RequestID(r.Context()) != "" {
 		return r
 	}
+	return r.WithContext(identify(r.Context(), w))
+}
+
+func identify(ctx context.Context, w http.ResponseWriter) context.Context {
+	if RequestID(ctx) != "" {
+		return ctx
+	}
 	id := w.Header().Get(requestIDHeader)
 	if id == "" {
 		id = uuid.NewString()
 		w.Header().Set(requestIDHeader, id)
 	}
-	return r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// NameSpan gives the span of ctx, if it has one, the name of the operation that was carried out, and the code of its
+// error.
+func NameSpan(ctx context.Context, operation string, e *Error) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetName(operation)
+	span.SetAttributes(attribute.String("rpc.method", operation), attribute.String("drover.request", RequestID(ctx)))
+	if e != nil {
+		span.SetAttributes(attribute.String("error.type", e.Code))
+	}
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	r = Identify(w, r)
-	ctx := r.Context()
+	ctx := identify(r.Context(), w)
 
 	op, labels, allowed, e := s.route(r.Method, r.URL.EscapedPath())
 	name := "Unknown"
@@ -181,6 +203,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		writeJSON(w, http.StatusOK, body)
 	}
+	NameSpan(ctx, name, e)
 	if s.cfg.Observe != nil {
 		s.cfg.Observe(name, e, time.Since(start))
 	}
