@@ -30,6 +30,7 @@ type peers struct {
 
 	recalling     sync.Mutex
 	heard, before int64 // positions in the journal: of the last mark but one, and of the last
+	marked        bool
 }
 
 // hearing is who in this server wants to hear of other nodes.
@@ -40,7 +41,6 @@ type hearing struct {
 	// until deaf is closed.
 	hurry chan<- func()
 	deaf  <-chan struct{}
-	live  func(context.Context) ([]int64, error) // all nodes
 	// What other nodes have put into the journal is told to the clients here when it may not have
 	// been heard.
 	journal journal
@@ -139,11 +139,20 @@ func (p *peers) Control(from string, body []byte, answer func([]byte)) {
 
 // insist does something until it succeeds or the server ends.
 func (p *peers) insist(what string, do func(context.Context) error) {
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		select {
+		case <-p.stop:
+			stop()
+		case <-running.Done():
+		}
+	}()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(running, 10*time.Second)
 		err := do(ctx)
 		cancel()
-		if err == nil {
+		if err == nil || running.Err() != nil {
 			return
 		}
 		p.log.Warn("what another node may have changed is not known yet", "what", what, "err", err, "retry", wait)
@@ -162,36 +171,30 @@ func (p *peers) Missed() {
 		return
 	}
 	p.insist("retained messages", here.broker.Missed)
-	p.insist("journal", func(ctx context.Context) error {
-		p.recalling.Lock()
-		defer p.recalling.Unlock()
-		last, err := here.journal.Recall(ctx, p.heard, here.tell)
-		p.heard, p.before = last, last
-		return err
-	})
+	p.insist("journal", p.recall)
+}
+
+// recall tells clients here what others have put into the journal and they may not have heard.
+func (p *peers) recall(ctx context.Context) error {
+	p.recalling.Lock()
+	defer p.recalling.Unlock()
+	if !p.marked {
+		return nil // nobody is here yet
+	}
+	here := p.here.Load()
+	last, err := here.journal.Recall(ctx, p.heard, here.tell)
+	p.heard, p.before = last, last
+	return err
 }
 
 // begin lets the others be heard from now on.
 func (p *peers) begin(here hearing) {
 	p.here.Store(&here)
 	p.running.Go(func() { p.every(lookForOrphans, "sessions of former nodes", here.broker.AdoptOrphans) })
-	p.running.Go(func() { p.every(lookForOrphans, "nodes", p.bury) })
-	p.running.Go(func() { p.every(lookForOrphans, "sessions", here.broker.ClaimAgain) })
-	p.running.Go(func() { p.every(markPeriod, "the journal's end", p.mark) })
-}
-
-// bury forgets nodes that are dead: they are not out of touch.
-func (p *peers) bury(ctx context.Context) error {
-	if !p.node.Apart() {
-		return nil
-	}
-	live, err := p.here.Load().live(ctx)
-	if err == nil {
-		p.node.Forget(func(name string) bool {
-			return !slices.ContainsFunc(live, func(id int64) bool { return nodeName(id) == name })
-		})
-	}
-	return err
+	p.running.Go(func() {
+		p.insist("the journal's end", p.mark)
+		p.every(markPeriod, "the journal's end", p.mark)
+	})
 }
 
 // mark notes how far the journal goes, while the others are heard: what is older than the last mark
@@ -200,10 +203,15 @@ func (p *peers) mark(ctx context.Context) error {
 	last, err := p.here.Load().journal.LastRecord(ctx)
 	p.recalling.Lock()
 	defer p.recalling.Unlock()
-	if err == nil && !p.node.Apart() {
+	switch {
+	case err != nil:
+		return err
+	case !p.marked: // what is older was before all clients here
+		p.heard, p.before, p.marked = last, last, true
+	case !p.node.Apart():
 		p.heard, p.before = p.before, last
 	}
-	return err
+	return nil
 }
 
 const (
@@ -245,9 +253,9 @@ func (p peerBrokers) Self() string { return p.Name() }
 func (p peerBrokers) Tell(body []byte) { p.Node.Tell(slices.Concat([]byte{forBroker}, body)) }
 
 // Ask implements broker.Peers.
-func (p peerBrokers) Ask(ctx context.Context, body []byte) ([][]byte, bool) {
-	answers, all := p.Node.Ask(ctx, slices.Concat([]byte{forBroker}, body))
-	return each(answers, func(a cluster.Answer) []byte { return a.Body }), all
+func (p peerBrokers) Ask(ctx context.Context, body []byte) [][]byte {
+	answers, _ := p.Node.Ask(ctx, slices.Concat([]byte{forBroker}, body))
+	return each(answers, func(a cluster.Answer) []byte { return a.Body })
 }
 
 // after lets the answers to requests that have announced something wait until the other nodes have
