@@ -56,6 +56,12 @@ func TestFaults(t *testing.T) {
 		}},
 		{"clock stepped", "sqlite", clockStepped},
 		{"planted", "postgres", planted},
+		{"node killed", "postgres", nodeKilled},
+		{"node frozen", "", nodeFrozen},
+		{"node without database", "", nodeWithoutDatabase},
+		{"node apart", "", nodeApart},
+		{"node's clock stepped", "", nodeClockStepped},
+		{"rolling restart", "", rollingRestart},
 	} {
 		if !*faultsFlag && s.quick != store {
 			continue
@@ -134,7 +140,7 @@ func databaseSilent(t *testing.T) {
 	l := newLoad(t, d.url, newSite(t, d.flags...))
 	l.busy(enough())
 	d.proxy.Silence(true)
-	l.unanswered(loadDevices)
+	l.unanswered(loadDevices / 3)
 	d.proxy.Silence(false)
 	l.busy(enough())
 	l.settle()
@@ -147,7 +153,7 @@ func diskFull(t *testing.T, disk *disk, d *database, s *site) {
 	for range 2 {
 		l.busy(enough())
 		disk.fill(t)
-		l.unanswered(2 * loadDevices)
+		l.unanswered(loadDevices / 3)
 		disk.free(t)
 		if d.server != nil {
 			must(t, d.server.Start())

@@ -121,6 +121,7 @@ type load struct {
 	connects  atomic.Int64
 	online    [loadDevices]atomic.Bool // connected, and has asked what there is to do
 	api       func() *iot.Client       // that the operator asks
+	doubt     atomic.Bool              // whether what devices publish comes to clients of other nodes
 	operating context.CancelFunc
 	operator  sync.WaitGroup
 }
@@ -136,6 +137,7 @@ func newLoad(t *testing.T, store string, sites ...*site) *load {
 func newLoadBy(t *testing.T, store string, api func() *iot.Client, sites ...*site) *load {
 	t.Helper()
 	l := &load{t: t, sites: sites, history: faulttest.NewHistory(), store: store, api: api, began: time.Now()}
+	l.history.Overtaken = len(sites) > 1
 	f := fleetOn(t, sites[0].at.Load())
 	l.arn = f.thingARN
 	f.must(f.events(true, types.EventTypeJob, types.EventTypeJobExecution))
@@ -393,18 +395,31 @@ type loadClient struct {
 	random     *rand.Rand
 	online     *atomic.Bool // of a device
 
-	client *mq.Client
-	silent int // requests without any answer since there was one
-	token  int
-	step   int                // used last
-	hear   func(m mq.Publish) // what has come unasked
-	wake   bool               // there is something to do
+	client  *mq.Client
+	silent  int // requests without any answer since there was one
+	token   int
+	step    int                // used last
+	reports int                // published
+	hear    func(m mq.Publish) // what has come unasked
+	wake    bool               // there is something to do
 }
 
-// watch hears all events.
+// telemetry is where devices say how many executions they have done: all that they publish but requests.
+const telemetry = "telemetry/"
+
+// watch hears all events, and all telemetry.
 func (c *loadClient) watch(ctx context.Context, ready func()) {
-	ready = sync.OnceFunc(ready)
+	told := ready
+	ready = sync.OnceFunc(func() { c.history.Receiver(c.id); told() })
 	c.hear = func(m mq.Publish) {
+		if from, ok := strings.CutPrefix(m.Topic, telemetry); ok {
+			n, err := strconv.Atoi(m.Payload)
+			if err != nil {
+				c.t.Errorf("%s: %q", m.Topic, m.Payload)
+			}
+			c.history.Receive(c.id, faulttest.Message{From: from, N: n})
+			return
+		}
 		var e struct{ JobID, ThingARN, Status string }
 		if err := json.Unmarshal([]byte(m.Payload), &e); err != nil {
 			c.t.Errorf("%s: %q: %v", m.Topic, m.Payload, err)
@@ -412,7 +427,7 @@ func (c *loadClient) watch(ctx context.Context, ready func()) {
 		c.history.Heard(faulttest.Event{Job: e.JobID, Thing: e.ThingARN[strings.LastIndexByte(e.ThingARN, '/')+1:], Status: e.Status})
 	}
 	c.stay(ctx, func() error {
-		if err := c.subscribe("$aws/events/job/#", "$aws/events/jobExecution/#"); err != nil {
+		if err := c.subscribe("$aws/events/job/#", "$aws/events/jobExecution/#", telemetry+"#"); err != nil {
 			return err
 		}
 		ready()
@@ -438,13 +453,18 @@ func (c *loadClient) work(ctx context.Context) {
 			return err
 		}
 		c.wake = true
-		result, answer, err := c.ask("get", nil)
-		if err != nil {
-			return err
-		}
-		if result == "accepted" {
-			c.history.Notice(c.id, jobIDs(map[string]any{"": answer["inProgressJobs"], " ": answer["queuedJobs"]}))
-			c.online.Store(true)
+		for !c.online.Load() {
+			result, answer, err := c.ask("get", nil)
+			if err == nil && result != "accepted" {
+				err = c.pause()
+			}
+			if err != nil {
+				return err
+			}
+			if result == "accepted" {
+				c.history.Notice(c.id, jobIDs(map[string]any{"": answer["inProgressJobs"], " ": answer["queuedJobs"]}))
+				c.online.Store(true)
+			}
 		}
 		return c.listen(ctx, func() error {
 			for c.wake {
@@ -652,6 +672,34 @@ func (c *loadClient) request(rest string, op faulttest.Op, request map[string]an
 	return op, false, err
 }
 
+// report publishes how much has been done, and waits until that is acknowledged.
+func (c *loadClient) report() error {
+	c.reports++
+	promised := !c.doubt.Load()
+	acknowledged := c.history.Publish(faulttest.Message{From: c.id, N: c.reports})
+	m := mq.Publish{Topic: telemetry + c.id, Payload: strconv.Itoa(c.reports), QoS: 1, ID: c.client.NextID()%60_000 + 1}
+	if err := c.client.TrySend(m.Encode(c.version)); err != nil {
+		return err
+	}
+	err := c.receive(noAnswer, func(p mq.Packet, _ *mq.Publish) (bool, error) {
+		if p.Type != mq.PUBACK {
+			return false, nil
+		}
+		ack, err := p.Ack(c.version)
+		if err != nil || ack.ID != m.ID {
+			return false, err
+		}
+		if ack.Codes[0] < 0x80 && promised && !c.doubt.Load() {
+			acknowledged()
+		}
+		return true, nil
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil // it may have come, and may not
+	}
+	return err
+}
+
 // pause receives for a moment.
 func (c *loadClient) pause() error {
 	err := c.receive(time.Duration(50+c.random.IntN(100))*time.Millisecond, func(mq.Packet, *mq.Publish) (bool, error) { return false, nil })
@@ -676,8 +724,11 @@ func (c *loadClient) next() error {
 		if c.random.IntN(2) == 0 {
 			request["expectedVersion"] = op.Version
 		}
-		if op, ok, err = c.request(op.Job+"/update", faulttest.Op{Job: op.Job, Status: status}, request); !ok || err != nil || status != "IN_PROGRESS" {
+		if op, ok, err = c.request(op.Job+"/update", faulttest.Op{Job: op.Job, Status: status}, request); !ok || err != nil {
 			return err
+		}
+		if status != "IN_PROGRESS" {
+			return c.report()
 		}
 	}
 }

@@ -49,7 +49,6 @@ type server struct {
 	account, region string
 	key, secret     string
 	data            string // data folder of a drover of ours, "" of a foreign server
-	keys            string // folder of its keys; the data folder unless it is told another
 	process         *exec.Cmd
 	skew            *atomic.Int64 // of its clock, nanoseconds; nil for none
 }
@@ -176,8 +175,7 @@ func launch(cmd *exec.Cmd, data string, flags ...string) (*server, error) {
 			}
 		}
 	}
-	s.keys = cmp.Or(at.Keys, data)
-	s.key, s.secret, err = readKey(filepath.Join(s.keys, "credentials"))
+	s.key, s.secret, err = readKey(filepath.Join(cmp.Or(at.Keys, data), "credentials"))
 	return s, err
 }
 

@@ -125,7 +125,7 @@ func (n *Node) Apart() bool {
 func (n *Node) Tell(body []byte) { n.tell(kindTold, 0, "", body) }
 
 // Ask asks every node that is in touch, and returns the answers that come within two seconds, or
-// until ctx is done. complete says that these are all, and no node is out of touch.
+// until ctx is done. complete says that these are all.
 func (n *Node) Ask(ctx context.Context, body []byte) (answers []Answer, complete bool) {
 	return n.ask(ctx, kindTold, body)
 }
@@ -134,18 +134,15 @@ func (n *Node) ask(ctx context.Context, k kind, body []byte) (answers []Answer, 
 	p := &n.peers
 	q := &question{missing: map[string]struct{}{}, all: make(chan struct{})}
 	p.mu.Lock()
-	apart := !n.conn.IsConnected()
 	for name, other := range p.known {
-		if other.away {
-			apart = true
-		} else {
+		if !other.away {
 			q.missing[name] = struct{}{}
 		}
 	}
 	if len(q.missing) == 0 {
 		p.mu.Unlock()
 		n.tell(k, 0, "", body) // somebody may be there all the same
-		return nil, !apart
+		return nil, true
 	}
 	p.last++
 	id := p.last
@@ -165,7 +162,7 @@ func (n *Node) ask(ctx context.Context, k kind, body []byte) (answers []Answer, 
 	if len(q.missing) > 0 {
 		n.log.Debug("nodes did not answer", "nodes", slices.Sorted(maps.Keys(q.missing)))
 	}
-	return q.answers, len(q.missing) == 0 && !apart
+	return q.answers, len(q.missing) == 0
 }
 
 // tell sends to every node, or to one.
@@ -289,19 +286,6 @@ func (n *Node) beats() {
 			}
 		case <-n.stop:
 			return
-		}
-	}
-}
-
-// Forget forgets nodes that are out of touch and gone for good.
-func (n *Node) Forget(gone func(name string) bool) {
-	n.peers.mu.Lock()
-	defer n.peers.mu.Unlock()
-	for name, other := range n.peers.known {
-		if other.away && gone(name) {
-			delete(n.peers.known, name)
-			n.log.Info("node is gone", "node", name)
-			n.miss() // what waited for it need not any more
 		}
 	}
 }

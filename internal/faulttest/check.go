@@ -22,7 +22,9 @@ type key struct {
 //     nothing of others.
 //   - What ends a job or an execution was told by at least one event, and nothing else was.
 //   - Counts are those of the executions; a job is over if and only if its executions are.
-//   - Devices that are online have nothing left to do, and the last that they were told is that.
+//   - A message that was acknowledged has come to all receivers, and nothing else has.
+//   - Devices that are online have nothing left to do, and the last that they were told is that,
+//     unless notices may overtake each other.
 func Check(h *History, s *State) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -34,6 +36,7 @@ func Check(h *History, s *State) []string {
 	c.counts()
 	c.orders()
 	c.queues()
+	c.messages()
 	slices.Sort(c.wrong)
 	return slices.Compact(c.wrong)
 }
@@ -287,8 +290,25 @@ func (c *checker) queues() {
 		if len(pending) > 0 {
 			c.say("stuck: %s has %v to do", thing, pending)
 		}
-		if told := c.h.Told[thing]; len(told) > 0 {
+		if told := c.h.Told[thing]; len(told) > 0 && !c.h.Overtaken {
 			c.say("the last that %s was told is that it has %v to do", thing, told)
+		}
+	}
+}
+
+func (c *checker) messages() {
+	for m, acknowledged := range c.h.Published {
+		for id, got := range c.h.Received {
+			if acknowledged && !got[m] {
+				c.say("acknowledged and lost: message %d of %s, which has not come to %s", m.N, m.From, id)
+			}
+		}
+	}
+	for id, got := range c.h.Received {
+		for m := range got {
+			if _, ok := c.h.Published[m]; !ok {
+				c.say("nobody published message %d of %s, which %s got", m.N, m.From, id)
+			}
 		}
 	}
 }

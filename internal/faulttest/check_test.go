@@ -60,6 +60,13 @@ func good() (*History, *State) {
 		row(Row{Kind: map[string]string{"COMPLETED": "job.completed", "CANCELED": "job.canceled"}[end], Job: job})
 		s.Jobs = append(s.Jobs, Job{ID: job, Status: end, Counts: map[string]int{status: len(things)}})
 	}
+	h.Receiver("watcher")
+	for i, thing := range things {
+		m := Message{thing, i}
+		acknowledged := h.Publish(m)
+		h.Receive("watcher", m)
+		acknowledged()
+	}
 	return h, s
 }
 
@@ -69,6 +76,7 @@ func TestCheckFindsNothingWhereNothingIs(t *testing.T) {
 	// What was not answered may be done or not, and what was refused is not.
 	h.Ask(Op{Thing: "thing0", Step: 77, Status: "IN_PROGRESS"})
 	h.Ask(Op{Thing: "thing1", Job: "b", Step: 78, Status: "IN_PROGRESS", Outcome: Refused})
+	h.Publish(Message{"thing0", 9})
 	h.Order(Order{Job: "never"})
 	h.Order(Order{Job: "refused", Created: Refused})
 	// A start-next that finds what was begun says so as often as it is asked.

@@ -51,6 +51,12 @@ type Order struct {
 // Event is a message on $aws/events/…: about a job if Thing is "".
 type Event struct{ Job, Thing, Status string }
 
+// Message is one that a client publishes to all receivers, with QoS 1.
+type Message struct {
+	From string
+	N    int // which of its messages
+}
+
 // History is what clients have seen. Its methods may be called concurrently.
 type History struct {
 	mu     sync.Mutex
@@ -59,11 +65,17 @@ type History struct {
 	Events map[Event]int // how often each came
 	// Told is the list of pending jobs in the last notice that each device got.
 	Told map[string][]string
+	// Overtaken says that notices to one device may swap places: several nodes send them.
+	Overtaken bool
+	// Published says of each message whether it was acknowledged, Received by which of the receivers,
+	// who have persistent sessions, each came.
+	Published map[Message]bool
+	Received  map[string]map[Message]bool
 }
 
 // NewHistory returns an empty one.
 func NewHistory() *History {
-	return &History{Events: map[Event]int{}, Told: map[string][]string{}}
+	return &History{Events: map[Event]int{}, Told: map[string][]string{}, Published: map[Message]bool{}, Received: map[string]map[Message]bool{}}
 }
 
 // Ask notes that a device sends a request, and returns what notes the answer.
@@ -104,6 +116,31 @@ func (h *History) Notice(thing string, pending []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.Told[thing] = pending
+}
+
+// Publish notes that a message is published, and returns what notes the acknowledgement.
+func (h *History) Publish(m Message) (acknowledged func()) {
+	note := func(acknowledged bool) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.Published[m] = acknowledged
+	}
+	note(false)
+	return func() { note(true) }
+}
+
+// Receiver notes that from now on a client is to receive all messages.
+func (h *History) Receiver(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Received[id] = map[Message]bool{}
+}
+
+// Receive notes that a message has come to a receiver.
+func (h *History) Receive(id string, m Message) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Received[id][m] = true
 }
 
 // Answered counts the requests of devices that were answered.
@@ -159,7 +196,11 @@ func (h *History) TellsNothing(thing string) bool {
 func (h *History) clone() *History {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := &History{Ops: slices.Clone(h.Ops), Orders: slices.Clone(h.Orders), Events: maps.Clone(h.Events), Told: maps.Clone(h.Told)}
+	c := &History{Overtaken: h.Overtaken, Ops: slices.Clone(h.Ops), Orders: slices.Clone(h.Orders), Events: maps.Clone(h.Events), Told: maps.Clone(h.Told),
+		Published: maps.Clone(h.Published), Received: maps.Clone(h.Received)}
+	for id, got := range c.Received {
+		c.Received[id] = maps.Clone(got)
+	}
 	for i := range c.Orders {
 		c.Orders[i].Things = slices.Clone(c.Orders[i].Things)
 	}

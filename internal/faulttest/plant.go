@@ -197,6 +197,24 @@ var faults = []fault{
 		s.Journal = append(s.Journal, again)
 		return true
 	}},
+	{"a lost message", "acknowledged and lost: message", func(h *History, s *State) bool {
+		for m, acknowledged := range h.Published {
+			for _, got := range h.Received {
+				if acknowledged {
+					delete(got, m)
+					return true
+				}
+			}
+		}
+		return false
+	}},
+	{"a message of nobody", "nobody published", func(h *History, s *State) bool {
+		for _, got := range h.Received {
+			got[Message{"nobody", 1}] = true
+			return true
+		}
+		return false
+	}},
 	{"a wrong count", "counts of", func(h *History, s *State) bool {
 		return first(s.Jobs, func(j Job) bool { return len(j.Counts) > 0 }, func(j *Job) { j.Counts["SUCCEEDED"]++ })
 	}},
@@ -213,7 +231,7 @@ var faults = []fault{
 	{"a device that was not told the end", "the last that", func(h *History, s *State) bool {
 		for thing := range s.Pending {
 			h.Told[thing] = []string{"job"}
-			return true
+			return !h.Overtaken
 		}
 		return false
 	}},
