@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
@@ -365,4 +366,65 @@ func TestR133ToR141Aggregations(t *testing.T) {
 	if _, err := f.api.GetPercentiles(f.ctx, &iot.GetPercentilesInput{QueryString: aws.String("*"), AggregationField: aws.String("attributes.color")}); failure(err) != "InvalidAggregationException" {
 		t.Error(err)
 	}
+}
+
+// TestR091R122R130Connectivity: of clients that have the names of things, whether they are connected, since
+// when, and why not; dynamic groups follow.
+func TestR091R122R130Connectivity(t *testing.T) {
+	f := fleetOn(t, ownServer(t))
+	configure := func(mode types.ThingIndexingMode) error {
+		_, err := f.api.UpdateIndexingConfiguration(f.ctx, &iot.UpdateIndexingConfigurationInput{
+			ThingIndexingConfiguration: &types.ThingIndexingConfiguration{ThingIndexingMode: mode, ThingConnectivityIndexingMode: types.ThingConnectivityIndexingModeStatus},
+		})
+		return err
+	}
+	if err := configure(types.ThingIndexingModeOff); failure(err) != "InvalidRequestException" {
+		t.Error(err)
+	}
+	f.typed("a", nil)
+	f.typed("never", nil)
+	early := f.connectAs("a", "a", 5)
+	f.must(configure(types.ThingIndexingModeRegistry))
+	index := func() *iot.DescribeIndexOutput {
+		out, err := f.api.DescribeIndex(f.ctx, &iot.DescribeIndexInput{IndexName: aws.String("AWS_Things")})
+		f.must(err)
+		return out
+	}
+	f.eventually("index is built", func() bool { return index().IndexStatus == types.IndexStatusActive })
+	if got := aws.ToString(index().Schema); got != "REGISTRY_AND_CONNECTIVITY_STATUS" {
+		t.Error(got)
+	}
+	f.must(f.dynamic("online", "connectivity.connected:true"))
+	is := func(query, want string) {
+		t.Helper()
+		f.eventually(query+" finds "+want, func() bool { return f.found(query) == want })
+	}
+	is("connectivity.connected:true", "a")
+	is("connectivity.connected:false", "never")
+	is("connectivity.timestamp:*", "a")
+	f.connect("somebody-else")
+	f.connect("late")
+	f.typed("late", nil) // while its client is connected
+	is("connectivity.connected:true", "a late")
+	f.eventually("they are members", func() bool { return f.members("online") == "a late" })
+	before := time.Now().UnixMilli()
+	early.disconnect()
+	is("connectivity.disconnectReason:client_initiated_disconnect", "a")
+	is("connectivity.connected:true AND NOT connectivity.disconnectReason:*", "late")
+	out, err := f.api.SearchIndex(f.ctx, &iot.SearchIndexInput{QueryString: aws.String("thingName:a")})
+	f.must(err)
+	if c := out.Things[0].Connectivity; c == nil || aws.ToBool(c.Connected) || aws.ToInt64(c.Timestamp) < before-1000 || aws.ToString(c.DisconnectReason) != "CLIENT_INITIATED_DISCONNECT" {
+		t.Errorf("%+v", c)
+	}
+	for name, want := range map[string]string{"a": "false CLIENT_INITIATED_DISCONNECT", "late": "true ", "never": "false "} {
+		out, err := f.api.GetThingConnectivityData(f.ctx, &iot.GetThingConnectivityDataInput{ThingName: &name})
+		f.must(err)
+		if got := fmt.Sprint(aws.ToBool(out.Connected), " ", out.DisconnectReason); got != want || aws.ToString(out.ThingName) != name || (out.Timestamp == nil) != (name == "never") {
+			t.Errorf("%s: %s, %v", name, got, out.Timestamp)
+		}
+	}
+	if _, err := f.api.GetThingConnectivityData(f.ctx, &iot.GetThingConnectivityDataInput{ThingName: aws.String("nobody")}); failure(err) != "ResourceNotFoundException" {
+		t.Error(err)
+	}
+	f.eventually("it has left", func() bool { return f.members("online") == "late" })
 }

@@ -9,6 +9,7 @@ import (
 	"drover/internal/broker"
 	"drover/internal/dataplane"
 	"drover/internal/iot"
+	"drover/internal/registry"
 )
 
 // The data plane and the broker do not know each other; here each is shown to the other
@@ -18,6 +19,7 @@ import (
 type brokerHandler struct {
 	handler   *dataplane.Handler
 	publisher *dataplane.Publisher
+	things    *registry.Registry
 	guard     *guard
 	ended     *prometheus.CounterVec // connections, by reason
 }
@@ -25,12 +27,14 @@ type brokerHandler struct {
 func (h *brokerHandler) Connected(c *broker.Client) {
 	h.guard.connected(c)
 	h.publisher.Connected(connection(c))
+	h.things.ClientConnected(c.ID(), c.SessionID())
 }
 
 func (h *brokerHandler) Disconnected(c *broker.Client, reason broker.DisconnectReason) {
 	h.ended.WithLabelValues(string(reason)).Inc()
 	h.guard.disconnected(c)
 	h.publisher.Disconnected(connection(c), string(reason))
+	h.things.ClientDisconnected(c.ID(), c.SessionID(), string(reason))
 }
 
 func (h *brokerHandler) AllowSubscribe(c *broker.Client, filter string) bool {

@@ -143,8 +143,8 @@ type server struct {
 	listeners   []net.Listener
 	stopEngine  context.CancelFunc
 	engineDone  chan error
-	follow      func(context.Context) // what other nodes change
-	following   sync.WaitGroup
+	background  []func(context.Context) // what goes on beside the engine, as long as that does
+	working     sync.WaitGroup
 	stopObjects context.CancelFunc
 	objectsDone chan error
 	failed      chan error // what ended by itself
@@ -239,8 +239,9 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 		}
 		s.engineDone <- err
 	}()
-	s.following.Go(func() { s.follow(engineCtx) })
-	s.following.Go(func() { things.BuildIndexes(engineCtx) })
+	for _, work := range s.background {
+		s.working.Go(func() { work(engineCtx) })
+	}
 	if s.objects != nil {
 		objectsCtx, stopObjects := context.WithCancel(context.WithoutCancel(ctx))
 		s.stopObjects = stopObjects
@@ -370,7 +371,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	publisher = dataplane.NewPublisher(dataplane.PublisherConfig{
 		Broker: brokerSide{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now,
 	})
-	handler.publisher, guard.publisher = publisher, publisher
+	handler.publisher, handler.things, guard.publisher = publisher, things, publisher
 	known.broker, known.guard, known.publishers = s.broker, guard, []*dataplane.Publisher{publisher}
 	metrics.MustRegister(newBrokerMetrics(s.broker))
 	clients := &clientService{presence: publisher.Presence, problems: problems, peers: s.peers}
@@ -383,9 +384,13 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		known.publishers = append(known.publishers, local)
 		s.peers.begin(hearing{broker: s.broker, presence: clients.here, hurry: hurry, deaf: deaf, journal: s.engine, tell: local.Publish})
 	}
-	s.follow = func(ctx context.Context) {
-		defer close(deaf)
-		things.Follow(ctx, known, hurry)
+	s.background = []func(context.Context){
+		func(ctx context.Context) {
+			defer close(deaf)
+			things.Follow(ctx, known, hurry)
+		},
+		things.BuildIndexes,
+		func(ctx context.Context) { things.KeepConnections(ctx, publisher) },
 	}
 
 	api := controlplane.New(controlplane.Config{
@@ -681,7 +686,7 @@ func (s *server) stop() error {
 		// Answers what devices have asked, refuses what they ask now, and publishes all.
 		s.stopEngine()
 		errs = append(errs, <-s.engineDone)
-		s.following.Wait()
+		s.working.Wait()
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close(ctx))

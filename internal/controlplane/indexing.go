@@ -96,10 +96,10 @@ func (s *Server) getIndexingConfiguration(ctx context.Context, _ *wire.Empty) (*
 		},
 	}
 	if state.Things.On {
-		out.Things.ManagedFields = showIndexFields(iot.ManagedFields(iot.ThingsIndex))
+		out.Things.ManagedFields = showIndexFields(iot.ManagedFields(iot.ThingsIndex, state.Things.Connectivity))
 	}
 	if state.Groups.On {
-		out.Groups.ManagedFields = showIndexFields(iot.ManagedFields(iot.GroupsIndex))
+		out.Groups.ManagedFields = showIndexFields(iot.ManagedFields(iot.GroupsIndex, false))
 	}
 	return out, nil
 }
@@ -112,13 +112,14 @@ func (s *Server) updateIndexingConfiguration(ctx context.Context, in *indexingCo
 			asked{"thingIndexingConfiguration.thingIndexingMode", "shadows", t.ThingIndexingMode == "REGISTRY_AND_SHADOW"},
 			asked{"thingIndexingConfiguration.namedShadowIndexingMode", "named shadows", value(t.NamedShadowIndexingMode) == "ON" || len(f.NamedShadowNames) > 0},
 			asked{"thingIndexingConfiguration.deviceDefenderIndexingMode", "violations of Device Defender", value(t.DeviceDefenderIndexingMode) == "VIOLATIONS"},
-			asked{"thingIndexingConfiguration.thingConnectivityIndexingMode", "an index of connections", value(t.ThingConnectivityIndexingMode) == "STATUS"},
 			asked{"thingIndexingConfiguration.filter.geoLocations", "queries by place", len(f.GeoLocations) > 0},
-			asked{"thingIndexingConfiguration.filter.connectivity", "an index of connections", f.Connectivity != nil && len(f.Connectivity.IncludeSocketInformation) > 0},
+			asked{"thingIndexingConfiguration.filter.connectivity", "an index of sockets", f.Connectivity != nil && len(f.Connectivity.IncludeSocketInformation) > 0},
 		); err != nil {
 			return nil, err
 		}
-		u.Things = &iot.IndexConfig{On: t.ThingIndexingMode != "OFF", CustomFields: newIndexFields(t.CustomFields)}
+		u.Things = &iot.IndexConfig{
+			On: t.ThingIndexingMode != "OFF", Connectivity: value(t.ThingConnectivityIndexingMode) == "STATUS", CustomFields: newIndexFields(t.CustomFields),
+		}
 		if err := checkManagedFields(iot.ThingsIndex, t.ManagedFields); err != nil {
 			return nil, err
 		}
@@ -134,7 +135,7 @@ func (s *Server) updateIndexingConfiguration(ctx context.Context, in *indexingCo
 
 // checkManagedFields accepts managed fields as they are: they can be read, and written back.
 func checkManagedFields(index iot.IndexName, fields []indexField) error {
-	known := iot.ManagedFields(index)
+	known := iot.ManagedFields(index, true)
 	for _, f := range newIndexFields(fields) {
 		if !slices.Contains(known, f) {
 			return iot.Errorf(iot.InvalidRequest, "The field %s of type %s is no managed field of %s", f.Name, f.Type, index)
@@ -243,6 +244,22 @@ type thingDocument struct {
 	ThingTypeName   string            `json:"thingTypeName,omitempty"`
 	ThingGroupNames []string          `json:"thingGroupNames"`
 	Attributes      map[string]string `json:"attributes"`
+	Connectivity    *connectivity     `json:"connectivity,omitempty"`
+}
+
+// connectivity is ThingConnectivity.
+type connectivity struct {
+	Connected        bool   `json:"connected"`
+	Timestamp        *int64 `json:"timestamp,omitempty"` // milliseconds
+	DisconnectReason string `json:"disconnectReason,omitempty"`
+}
+
+// newConnectivity shows the last connection of a thing, the zero value if there was none.
+func newConnectivity(last *iot.Connection) *connectivity {
+	if last == nil {
+		return nil
+	}
+	return &connectivity{Connected: last.Connected, Timestamp: optional(int64(last.At)), DisconnectReason: last.Reason}
 }
 
 // thingGroupDocument is ThingGroupDocument.
@@ -272,6 +289,7 @@ func (s *Server) searchIndex(ctx context.Context, in *searchIndexRequest) (*sear
 	for _, t := range things {
 		out.Things = append(out.Things, thingDocument{
 			ThingName: string(t.Name), ThingID: t.UUID, ThingTypeName: t.Type, ThingGroupNames: texts(t.Groups), Attributes: given(t.Attributes),
+			Connectivity: newConnectivity(t.Connection),
 		})
 	}
 	for _, g := range groups {
@@ -421,6 +439,35 @@ func (s *Server) getBucketsAggregation(ctx context.Context, in *getBucketsAggreg
 	out := &getBucketsAggregationResponse{TotalCount: total, Buckets: []bucket{}}
 	for _, v := range list {
 		out.Buckets = append(out.Buckets, bucket{KeyValue: v.Value, Count: v.Count})
+	}
+	return out, nil
+}
+
+// getThingConnectivityDataRequest is GetThingConnectivityDataRequest (registry spec §5.8).
+type getThingConnectivityDataRequest struct {
+	ThingName                string `json:"thingName" in:"label" len:"1,128" pattern:"[a-zA-Z0-9:_-]+"`
+	IncludeSocketInformation bool   `json:"includeSocketInformation"`
+}
+
+// getThingConnectivityDataResponse is GetThingConnectivityDataResponse.
+type getThingConnectivityDataResponse struct {
+	ThingName        string         `json:"thingName"`
+	Connected        bool           `json:"connected"`
+	Timestamp        wire.Timestamp `json:"timestamp,omitzero"`
+	DisconnectReason string         `json:"disconnectReason,omitempty"`
+}
+
+func (s *Server) getThingConnectivityData(ctx context.Context, in *getThingConnectivityDataRequest) (*getThingConnectivityDataResponse, error) {
+	if err := refuse(asked{"includeSocketInformation", "an index of sockets", in.IncludeSocketInformation}); err != nil {
+		return nil, err
+	}
+	last, ever, err := s.registry.Connection(ctx, iot.ThingName(in.ThingName))
+	if err != nil {
+		return nil, err
+	}
+	out := &getThingConnectivityDataResponse{ThingName: in.ThingName, Connected: last.Connected, DisconnectReason: last.Reason}
+	if ever {
+		out.Timestamp = timestamp(last.At)
 	}
 	return out, nil
 }

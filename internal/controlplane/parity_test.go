@@ -21,15 +21,27 @@ import (
 // and member. Members of requests do not belong here: what drover does not have is declared and
 // refused.
 var notDeclared = map[string]string{
-	"DocumentParameter.Regex":                "drover's managed templates have no patterns",
-	"DescribeThingOutput.BillingGroupName":   "no billing groups",
-	"CertificateDescription.GenerationId":    "no generations",
-	"CertificateDescription.PreviousOwnedBy": "no transfers",
-	"CertificateDescription.TransferData":    "no transfers",
-	"CACertificateDescription.GenerationId":  "no generations",
-	"ThingDocument.Connectivity":             "connections are not indexed",
-	"ThingDocument.DeviceDefender":           "no Device Defender",
-	"ThingDocument.Shadow":                   "shadows are not indexed",
+	"DocumentParameter.Regex":                          "drover's managed templates have no patterns",
+	"DescribeThingOutput.BillingGroupName":             "no billing groups",
+	"CertificateDescription.GenerationId":              "no generations",
+	"CertificateDescription.PreviousOwnedBy":           "no transfers",
+	"CertificateDescription.TransferData":              "no transfers",
+	"CACertificateDescription.GenerationId":            "no generations",
+	"GetThingConnectivityDataOutput.CleanSession":      "what a connection asked for is not indexed",
+	"GetThingConnectivityDataOutput.ClientId":          "it is the name of the thing",
+	"GetThingConnectivityDataOutput.KeepAliveDuration": "what a connection asked for is not indexed",
+	"GetThingConnectivityDataOutput.SessionExpiry":     "what a connection asked for is not indexed",
+	"GetThingConnectivityDataOutput.SourceIp":          "sockets are not indexed",
+	"GetThingConnectivityDataOutput.SourcePort":        "sockets are not indexed",
+	"GetThingConnectivityDataOutput.TargetIp":          "sockets are not indexed",
+	"GetThingConnectivityDataOutput.TargetPort":        "sockets are not indexed",
+	"GetThingConnectivityDataOutput.VpcEndpointId":     "sockets are not indexed",
+	"ThingConnectivity.CleanSession":                   "what a connection asked for is not indexed",
+	"ThingConnectivity.ClientId":                       "it is the name of the thing",
+	"ThingConnectivity.KeepAliveDuration":              "what a connection asked for is not indexed",
+	"ThingConnectivity.SessionExpiry":                  "what a connection asked for is not indexed",
+	"ThingDocument.DeviceDefender":                     "no Device Defender",
+	"ThingDocument.Shadow":                             "shadows are not indexed",
 }
 
 // parity compares the declarations of this package with those of the SDK.

@@ -92,6 +92,7 @@ type Registry interface {
 	AttachedPolicies(ctx context.Context, target string, recursive bool, page iot.Page) (policies []*iot.Policy, next string, err error)
 	PolicyTargets(context.Context, iot.PolicyName, iot.Page) (targets []iot.PolicyTarget, next string, err error)
 
+	Connection(ctx context.Context, thing iot.ThingName) (last iot.Connection, ever bool, err error)
 	Indexing(context.Context) (iot.IndexState, error)
 	UpdateIndexing(context.Context, iot.IndexUpdate) error
 	Search(context.Context, iot.Search, iot.Page) (things []iot.FoundThing, groups []iot.FoundGroup, next string, err error)

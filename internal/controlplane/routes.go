@@ -79,6 +79,7 @@ func operations() []operation {
 		op("GetPolicyVersion", (*Server).getPolicyVersion, "policy/{policyName}"),
 		op("GetRegistrationCode", (*Server).getRegistrationCode, "*"),
 		op("GetStatistics", (*Server).getStatistics, "index/{indexName}"),
+		op("GetThingConnectivityData", (*Server).getThingConnectivityData, "thing/{thingName}"),
 		op("ListAttachedPolicies", (*Server).listAttachedPolicies, "{target}"),
 		op("ListAuthorizers", (*Server).listAuthorizers, "*"),
 		op("ListCACertificates", (*Server).listCACertificates, "*"),

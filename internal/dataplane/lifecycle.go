@@ -97,6 +97,7 @@ type presence struct {
 type visit struct {
 	session string
 	version int64
+	began   iot.Time
 	ended   iot.Time // zero while connected
 }
 
@@ -126,6 +127,25 @@ func (p *Publisher) Presence(clientID string) (Presence, bool) {
 	return Presence{Connected: v.ended == 0, Session: v.session, Version: v.version, Ended: v.ended.Std()}, true
 }
 
+// Present gives who is connected to f: the client id, the session and since when.
+func (p *Publisher) Present(f func(clientID, session string, since iot.Time)) {
+	p.presence.mu.Lock()
+	defer p.presence.mu.Unlock()
+	for id, v := range p.presence.last {
+		if v.ended == 0 {
+			f(id, v.session, v.began)
+		}
+	}
+}
+
+// PresentClient returns the session of a client and since when it is connected; false if it is not.
+func (p *Publisher) PresentClient(clientID string) (session string, since iot.Time, ok bool) {
+	p.presence.mu.Lock()
+	defer p.presence.mu.Unlock()
+	v, ok := p.presence.last[clientID]
+	return v.session, v.began, ok && v.ended == 0
+}
+
 func (p *presence) connected(c Connection, now iot.Time) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +165,7 @@ func (p *presence) connected(c Connection, now iot.Time) int64 {
 	if v, ok := p.last[c.ClientID]; ok && !v.forgotten(now) {
 		version = v.version + 1
 	}
-	p.last[c.ClientID] = visit{session: c.Session, version: version}
+	p.last[c.ClientID] = visit{session: c.Session, version: version, began: now}
 	p.live[c.Session] = version
 	return version
 }

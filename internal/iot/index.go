@@ -66,14 +66,29 @@ type IndexValue struct {
 }
 
 // ManagedFields returns the fields of an index that can always be aggregated (registry spec §5.2).
-func ManagedFields(index IndexName) []IndexField {
+func ManagedFields(index IndexName, connectivity bool) []IndexField {
 	if index == GroupsIndex {
 		return []IndexField{
 			{"description", IndexString}, {"parentGroupNames", IndexString}, {"thingGroupId", IndexString}, {"thingGroupName", IndexString}, {"version", IndexNumber},
 		}
 	}
-	return []IndexField{
+	fields := []IndexField{
 		{"thingId", IndexString}, {"thingName", IndexString}, {"registry.version", IndexNumber},
 		{"registry.thingTypeName", IndexString}, {"registry.thingGroupNames", IndexString},
 	}
+	if connectivity {
+		fields = append(fields, IndexField{"connectivity.timestamp", IndexNumber},
+			IndexField{"connectivity.connected", IndexBoolean}, IndexField{"connectivity.disconnectReason", IndexString})
+	}
+	return fields
+}
+
+// Connection is the last MQTT connection of the client that has the name of a thing.
+type Connection struct {
+	ThingID   int64
+	Node      int64  // that it is, or was, connected to
+	Session   string // that no other connection has
+	Connected bool
+	At        Time   // when it connected or disconnected
+	Reason    string // of the end, as lifecycle events have it; "" while connected
 }

@@ -25,6 +25,8 @@ type Search struct {
 type FoundThing struct {
 	*Thing
 	Groups []GroupName
+	// Connection is the last one, the zero value if there was none; nil if connections are not indexed.
+	Connection *Connection
 }
 
 // FoundGroup is a group that a search has found.

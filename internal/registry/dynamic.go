@@ -64,7 +64,7 @@ func staticByName(rd store.GroupReader, name iot.GroupName) (*iot.Group, error) 
 
 // regroup makes things members of the dynamic groups that they match, and of no others, and returns the
 // groups that each of them is in. Of more groups than it can be in, a thing is in the oldest.
-func (r *Registry) regroup(c *change, state iot.IndexState, things []*iot.Thing) (map[int64][]*iot.Group, error) {
+func (r *Registry) regroup(c *change, state iot.IndexState, things []*iot.Thing, connections map[int64]iot.Connection) (map[int64][]*iot.Group, error) {
 	dynamic, err := c.DynamicGroups()
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (r *Registry) regroup(c *change, state iot.IndexState, things []*iot.Thing)
 		}
 		others := slices.DeleteFunc(slices.Clone(current), func(g *iot.Group) bool { return indexOf(dynamic, g) >= 0 })
 		static := slices.DeleteFunc(slices.Clone(others), (*iot.Group).Dynamic)
-		doc := thingDocument(thing, static) // so that groups do not depend on each other
+		doc := thingDocument(thing, static, connections) // so that groups do not depend on each other
 		var matching []*iot.Group
 		for i, g := range dynamic {
 			if queries[i].Matches(doc) {

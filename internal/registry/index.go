@@ -67,7 +67,22 @@ func (r *Registry) index(c *change) error {
 // indexThings replaces what the index has of things, and forgets those that are gone.
 func (r *Registry) indexThings(c *change, state iot.IndexState, things []*iot.Thing, gone []int64) error {
 	slices.SortFunc(things, func(a, b *iot.Thing) int { return cmp.Compare(a.ID, b.ID) }) // always in the same order
-	groups, err := r.regroup(c, state, things)
+	connections, err := connectionsOf(c, state.Things, things)
+	if err != nil {
+		return err
+	}
+	if connections != nil && r.connections.on.Load() {
+		var unseen []iot.ThingName
+		for _, t := range things {
+			if _, ever := connections[t.ID]; !ever {
+				unseen = append(unseen, t.Name)
+			}
+		}
+		if len(unseen) > 0 {
+			c.AfterCommit(func() { r.connections.lookFor(unseen) })
+		}
+	}
+	groups, err := r.regroup(c, state, things, connections)
 	if err != nil {
 		return err
 	}
@@ -75,18 +90,41 @@ func (r *Registry) indexThings(c *change, state iot.IndexState, things []*iot.Th
 	for _, t := range things {
 		doc := store.IndexDocument{ID: t.ID}
 		if state.Things.On {
-			doc.Terms = query.Terms(thingDocument(t, groups[t.ID]))
+			doc.Terms = query.Terms(thingDocument(t, groups[t.ID], connections))
 		}
 		documents = append(documents, doc)
 	}
 	for _, id := range gone {
 		documents = append(documents, store.IndexDocument{ID: id})
 	}
+	if err := c.DeleteConnections(gone); err != nil {
+		return err
+	}
 	return c.SaveTerms(iot.ThingsIndex, documents)
 }
 
-func thingDocument(t *iot.Thing, groups []*iot.Group) query.Document {
+// connectionsOf returns the connections of things by their IDs, nil if they are not indexed.
+func connectionsOf(rd store.IndexReader, state iot.Index, things []*iot.Thing) (map[int64]iot.Connection, error) {
+	if !state.Connectivity {
+		return nil, nil
+	}
+	ids := make([]int64, len(things))
+	for i, t := range things {
+		ids[i] = t.ID
+	}
+	return rd.Connections(ids)
+}
+
+func thingDocument(t *iot.Thing, groups []*iot.Group, connections map[int64]iot.Connection) query.Document {
 	d := make(query.Document)
+	if connections != nil {
+		last, ever := connections[t.ID]
+		d.Set(query.Connected, strconv.FormatBool(last.Connected))
+		if ever {
+			d.Set(query.ConnectivityTime, strconv.FormatInt(int64(last.At), 10))
+			d.Set(query.DisconnectReason, last.Reason)
+		}
+	}
 	d.Set(query.ThingName, string(t.Name))
 	d.Set(query.ThingID, t.UUID)
 	d.Set(query.ThingType, t.Type)
@@ -153,6 +191,9 @@ func (r *Registry) UpdateIndexing(ctx context.Context, u iot.IndexUpdate) error 
 			return err
 		}
 		if u.Things != nil {
+			if u.Things.Connectivity && !u.Things.On {
+				return iot.Errorf(iot.InvalidRequest, "thingConnectivityIndexingMode must be OFF while thingIndexingMode is OFF")
+			}
 			if err := checkCustomFields("thingIndexingConfiguration", iot.ThingsIndex, u.Things); err != nil {
 				return err
 			}
@@ -173,14 +214,17 @@ func (r *Registry) UpdateIndexing(ctx context.Context, u iot.IndexUpdate) error 
 	})
 	if err == nil {
 		r.build()
+		hintTo(r.connections.hint)
 	}
 	return err
 }
 
 // build says that there may be something to build.
-func (r *Registry) build() {
+func (r *Registry) build() { hintTo(r.building) }
+
+func hintTo(c chan struct{}) {
 	select {
-	case r.building <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -223,7 +267,7 @@ func checkCustomFields(member string, index iot.IndexName, c *iot.IndexConfig) e
 
 // managed returns the type of a managed field, "" if it is none.
 func managed(index iot.IndexName, field string) iot.IndexFieldType {
-	for _, f := range iot.ManagedFields(index) {
+	for _, f := range iot.ManagedFields(index, true) {
 		if query.Canonical(f.Name, index) == query.Canonical(field, index) {
 			return f.Type
 		}
@@ -376,14 +420,18 @@ func (r *Registry) Search(ctx context.Context, s iot.Search, page iot.Page) (thi
 			groups, err = foundGroups(rd, ids)
 			return err
 		}
-		things, err = foundThings(rd, ids)
+		things, err = foundThings(rd, a.state, ids)
 		return err
 	})
 	return things, groups, next, err
 }
 
-func foundThings(rd store.Reader, ids []int64) ([]iot.FoundThing, error) {
+func foundThings(rd store.Reader, state iot.Index, ids []int64) ([]iot.FoundThing, error) {
 	byID, err := rd.ThingsByID(ids)
+	if err != nil {
+		return nil, err
+	}
+	connections, err := connectionsOf(rd, state, slices.Collect(maps.Values(byID)))
 	if err != nil {
 		return nil, err
 	}
@@ -397,6 +445,10 @@ func foundThings(rd store.Reader, ids []int64) ([]iot.FoundThing, error) {
 			return nil, err
 		}
 		found := iot.FoundThing{Thing: byID[id]}
+		if connections != nil {
+			last := connections[id]
+			found.Connection = &last
+		}
 		for _, g := range groups {
 			found.Groups = append(found.Groups, g.Name)
 		}

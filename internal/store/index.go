@@ -27,6 +27,12 @@ type IndexReader interface {
 	// IndexValues returns the most frequent values that a field has in documents that match, the most
 	// frequent first, and by their texts where they are equal.
 	IndexValues(index iot.IndexName, node query.Node, field string, limit int) ([]iot.IndexValue, error)
+	// Connections returns what SaveConnections has saved of things.
+	Connections(things []int64) (map[int64]iot.Connection, error)
+	// ConnectedNodes returns the nodes that things are connected to.
+	ConnectedNodes() ([]int64, error)
+	// ConnectedTo returns things that are connected to a node.
+	ConnectedTo(node int64, limit int) ([]iot.Connection, error)
 	// ThingsByID returns those of the things that exist.
 	ThingsByID(ids []int64) (map[int64]*iot.Thing, error)
 }
@@ -35,6 +41,10 @@ type IndexReader interface {
 type IndexWriter interface {
 	// SaveIndexState saves the state of the indexes.
 	SaveIndexState(s iot.IndexState) error
+	// SaveConnections saves the last connections of things.
+	SaveConnections(list []iot.Connection) error
+	// DeleteConnections forgets those of things.
+	DeleteConnections(things []int64) error
 	// SaveTerms replaces what the index has of documents; without terms, nothing is left of one.
 	SaveTerms(index iot.IndexName, documents []IndexDocument) error
 }

@@ -246,4 +246,26 @@ var index = []testCase{
 		f.reopen()
 		f.equal(read(f, store.Reader.IndexState), state)
 	}},
+	{"knows who is connected", func(f *fixture) {
+		a := iot.Connection{ThingID: 1, Node: 3, Session: "s1", Connected: true, At: t0}
+		b := iot.Connection{ThingID: 2, Node: 3, Session: "s2", Connected: true, At: t0 + 1}
+		c := iot.Connection{ThingID: 3, Node: 7, Session: "s3", At: t0 + 2, Reason: "CONNECTION_LOST"}
+		f.update(func(tx store.Tx) error { return tx.SaveConnections([]iot.Connection{a, b, c}) })
+		of := func(things ...int64) map[int64]iot.Connection {
+			return read(f, func(r store.Reader) (map[int64]iot.Connection, error) { return r.Connections(things) })
+		}
+		to := func(node int64, limit int) []iot.Connection {
+			return read(f, func(r store.Reader) ([]iot.Connection, error) { return r.ConnectedTo(node, limit) })
+		}
+		f.equal(of(1, 3, 9), map[int64]iot.Connection{1: a, 3: c})
+		f.equal(read(f, store.Reader.ConnectedNodes), []int64{3})
+		f.equal(to(3, 10), []iot.Connection{a, b})
+		f.equal(to(3, 1), []iot.Connection{a})
+		c.Connected, c.Reason, b.Connected = true, "", false
+		f.update(func(tx store.Tx) error { return tx.SaveConnections([]iot.Connection{b, c}) })
+		f.equal(read(f, store.Reader.ConnectedNodes), []int64{3, 7})
+		f.equal(to(3, 10), []iot.Connection{a})
+		f.update(func(tx store.Tx) error { return tx.DeleteConnections([]int64{1, 2}) })
+		f.equal(of(1, 2, 3), map[int64]iot.Connection{3: c})
+	}},
 }
