@@ -49,6 +49,7 @@ type server struct {
 	account, region string
 	key, secret     string
 	data            string // data folder of a drover of ours, "" of a foreign server
+	keys            string // folder of its keys; the data folder unless it is told another
 	process         *exec.Cmd
 	skew            *atomic.Int64 // of its clock, nanoseconds; nil for none
 }
@@ -175,7 +176,8 @@ func launch(cmd *exec.Cmd, data string, flags ...string) (*server, error) {
 			}
 		}
 	}
-	s.key, s.secret, err = readKey(filepath.Join(cmp.Or(at.Keys, data), "credentials"))
+	s.keys = cmp.Or(at.Keys, data)
+	s.key, s.secret, err = readKey(filepath.Join(s.keys, "credentials"))
 	return s, err
 }
 

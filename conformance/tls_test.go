@@ -38,7 +38,7 @@ func address(url string) string { _, addr, _ := strings.Cut(url, "://"); return 
 // roots are what "drover ca" tells devices to trust.
 func (f *fleet) roots() *x509.CertPool {
 	f.t.Helper()
-	text, err := os.ReadFile(filepath.Join(f.data, "ca.pem"))
+	text, err := os.ReadFile(filepath.Join(f.keys, "ca.pem"))
 	f.must(err)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {

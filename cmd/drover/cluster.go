@@ -73,7 +73,7 @@ func (c *clusterFlags) check(postgres bool) error {
 // config is how a node takes part.
 func (c *clusterFlags) config(node int64, keys string, h cluster.Handler, log *slog.Logger) (cluster.Config, error) {
 	cfg := cluster.Config{
-		Name: fmt.Sprintf("n%d", node), Cluster: c.Name, Handler: h, Logger: log,
+		Name: nodeName(node), Cluster: c.Name, Handler: h, Logger: log,
 		Embedded: cluster.Embedded{Listen: c.Listen, Peers: c.Peers, Advertise: c.Advertise},
 		External: cluster.External{URL: c.NATS, Credentials: c.Credentials},
 	}
@@ -116,6 +116,8 @@ func (c *clusterFlags) files(log *slog.Logger) (*tls.Config, error) {
 	return out, nil
 }
 
+func nodeName(id int64) string { return fmt.Sprint("n", id) }
+
 // joinCluster lets the server talk to the other nodes, if it is to.
 func (s *server) joinCluster(ctx context.Context) error {
 	if !s.cfg.Cluster.on() {
@@ -126,6 +128,15 @@ func (s *server) joinCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	live, err := s.live(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range live {
+		if id != s.store.Node() {
+			cfg.Others = append(cfg.Others, nodeName(id))
+		}
+	}
 	if p.node, err = cluster.Start(ctx, cfg); err != nil {
 		return err
 	}
@@ -134,6 +145,15 @@ func (s *server) joinCluster(ctx context.Context) error {
 		s.endpoints.Cluster = "nats://" + addr
 	}
 	return nil
+}
+
+// live returns the numbers of all nodes that are alive.
+func (s *server) live(ctx context.Context) (live []int64, err error) {
+	err = s.store.View(ctx, func(r store.Reader) (err error) {
+		live, err = liveNodes(r)
+		return err
+	})
+	return live, err
 }
 
 // liveNodes returns the nodes whose sessions nobody may take.

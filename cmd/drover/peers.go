@@ -41,6 +41,7 @@ type hearing struct {
 	// until deaf is closed.
 	hurry chan<- func()
 	deaf  <-chan struct{}
+	live  func(context.Context) ([]int64, error) // all nodes
 	// What other nodes have put into the journal is told to the clients here when it may not have
 	// been heard.
 	journal journal
@@ -191,10 +192,26 @@ func (p *peers) recall(ctx context.Context) error {
 func (p *peers) begin(here hearing) {
 	p.here.Store(&here)
 	p.running.Go(func() { p.every(lookForOrphans, "sessions of former nodes", here.broker.AdoptOrphans) })
+	p.running.Go(func() { p.every(lookForOrphans, "nodes", p.bury) })
+	p.running.Go(func() { p.every(lookForOrphans, "sessions", here.broker.ClaimAgain) })
 	p.running.Go(func() {
 		p.insist("the journal's end", p.mark)
 		p.every(markPeriod, "the journal's end", p.mark)
 	})
+}
+
+// bury forgets nodes that are dead: they are not out of touch.
+func (p *peers) bury(ctx context.Context) error {
+	if !p.node.Apart() {
+		return nil
+	}
+	live, err := p.here.Load().live(ctx)
+	if err == nil {
+		p.node.Forget(func(name string) bool {
+			return !slices.ContainsFunc(live, func(id int64) bool { return nodeName(id) == name })
+		})
+	}
+	return err
 }
 
 // mark notes how far the journal goes, while the others are heard: what is older than the last mark
@@ -253,9 +270,9 @@ func (p peerBrokers) Self() string { return p.Name() }
 func (p peerBrokers) Tell(body []byte) { p.Node.Tell(slices.Concat([]byte{forBroker}, body)) }
 
 // Ask implements broker.Peers.
-func (p peerBrokers) Ask(ctx context.Context, body []byte) [][]byte {
-	answers, _ := p.Node.Ask(ctx, slices.Concat([]byte{forBroker}, body))
-	return each(answers, func(a cluster.Answer) []byte { return a.Body })
+func (p peerBrokers) Ask(ctx context.Context, body []byte) ([][]byte, bool) {
+	answers, all := p.Node.Ask(ctx, slices.Concat([]byte{forBroker}, body))
+	return each(answers, func(a cluster.Answer) []byte { return a.Body }), all
 }
 
 // after lets the answers to requests that have announced something wait until the other nodes have

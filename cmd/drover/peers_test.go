@@ -15,6 +15,7 @@ import (
 
 	"drover/internal/broker"
 	"drover/internal/cluster"
+	"drover/internal/faulttest"
 	"drover/internal/iot"
 	. "drover/internal/mqtttest"
 	"drover/internal/pki"
@@ -52,10 +53,21 @@ type oneBroker struct {
 
 func startBrokers(t testing.TB, n int) *brokers {
 	t.Helper()
+	return startBrokersBehind(t, n, nil)
+}
+
+// startBrokersBehind starts nodes that find those before them by what behind makes of their
+// addresses, and in no other way.
+func startBrokersBehind(t testing.TB, n int, behind func(addr string) string) *brokers {
+	t.Helper()
 	s := openStore(t, t.TempDir())
 	c := &brokers{TB: t, db: s.store.(*sqlstore.DB)}
 	shared := pki.Open(t.TempDir()).Nodes(time.Now)
 	var known []string
+	advertised := ""
+	if behind != nil {
+		advertised = "127.0.0.1:1" // where nobody is
+	}
 	for i := range n {
 		number := int64(i + 1)
 		c.mu.Lock()
@@ -67,12 +79,16 @@ func startBrokers(t testing.TB, n int) *brokers {
 		}
 		p := &peers{log: log, stop: make(chan struct{})}
 		node, err := cluster.Start(t.Context(), cluster.Config{Name: fmt.Sprint("n", number), Handler: p, Logger: log,
-			Embedded: cluster.Embedded{Listen: "127.0.0.1:0", Peers: known, TLS: shared}})
+			Embedded: cluster.Embedded{Listen: "127.0.0.1:0", Peers: known, TLS: shared, Advertise: advertised}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.node = node
-		known = append(known, node.Addr())
+		if behind != nil {
+			known = append(known, behind(node.Addr()))
+		} else {
+			known = append(known, node.Addr())
+		}
 		b := &oneBroker{peers: p, ended: make(chan broker.DisconnectReason, 100)}
 		b.Broker, err = broker.New(broker.Config{Handler: open{b.ended}, Logger: log, Peers: peerBrokers{node},
 			Store: sharedStore{brokerStore{c.db, number}, func(store.Reader) ([]int64, error) {
@@ -286,6 +302,49 @@ func TestManyConnectsAtOnce(t *testing.T) {
 		}
 		return clients == 1 && sessions == 1
 	})
+}
+
+// TestClientMovesWhileNodesAreCutOff: a client that connects to a node while the one that has its old
+// connection cannot be asked has its session at once, and one connection when the nodes are together
+// again; of two that were made meanwhile the later one.
+func TestClientMovesWhileNodesAreCutOff(t *testing.T) {
+	t.Parallel()
+	var cut *faulttest.Proxy
+	c := startBrokersBehind(t, 2, func(addr string) string {
+		p := faulttest.NewProxy(t, "tcp", addr)
+		if cut == nil {
+			cut = p
+		}
+		return p.Addr
+	})
+	apart := func(want bool) {
+		t.Helper()
+		cut.Down(want)
+		c.eventually(fmt.Sprintf("nodes are apart: %v", want), func() bool { return c.nodes[0].peers.node.Apart() == want && c.nodes[1].peers.node.Apart() == want })
+	}
+	x := c.join(0, persistent("x"))
+	x.Granted(1, "t")
+	<-c.nodes[0].Settled()
+	apart(true)
+	moved := c.join(1, persistent("x"))
+	if !moved.Connack.Present {
+		t.Error("the session did not come along")
+	}
+	first := c.join(1, persistent("y"))
+	second := c.join(0, persistent("y"))
+	apart(false)
+	for _, n := range c.nodes {
+		if err := n.ClaimAgain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.Dismissed(0x8E)
+	first.Dismissed(0x8E)
+	c.settle()
+	c.plain(0, "pub").Publish(Publish{QoS: 1, Topic: "t", Payload: "1"})
+	moved.Receive("t", "1")
+	second.Granted(1, "u")
+	c.eventually("one session is left of each", func() bool { return c.nodes[0].Stats().Sessions == 2 && c.nodes[1].Stats().Sessions == 1 })
 }
 
 func TestRetainedMessagesAreEverywhere(t *testing.T) {
@@ -508,15 +567,15 @@ func (noJournal) Recall(context.Context, int64, func(context.Context, []iot.Reco
 // nobody is broker.Peers of a node without others.
 type nobody struct{}
 
-func (nobody) Want(string) bool                     { return false }
-func (nobody) Unwant(string)                        {}
-func (nobody) Wanted(string) bool                   { return false }
-func (nobody) Fence(context.Context)                {}
-func (nobody) Publish(string, []byte)               {}
-func (nobody) Announce([]byte)                      {}
-func (nobody) Tell([]byte)                          {}
-func (nobody) Ask(context.Context, []byte) [][]byte { return nil }
-func (nobody) Self() string                         { return "n" }
+func (nobody) Want(string) bool                             { return false }
+func (nobody) Unwant(string)                                {}
+func (nobody) Wanted(string) bool                           { return false }
+func (nobody) Fence(context.Context)                        {}
+func (nobody) Publish(string, []byte)                       {}
+func (nobody) Announce([]byte)                              {}
+func (nobody) Tell([]byte)                                  {}
+func (nobody) Ask(context.Context, []byte) ([][]byte, bool) { return nil, true }
+func (nobody) Self() string                                 { return "n" }
 
 // TestNobodyInsistsWhenTheServerEnds: what waits for something that does not come any more does not
 // keep a server that has to end.

@@ -382,7 +382,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 			Broker: localBroker{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Now: s.clock.now,
 		})
 		known.publishers = append(known.publishers, local)
-		s.peers.begin(hearing{broker: s.broker, presence: clients.here, hurry: hurry, deaf: deaf, journal: s.engine, tell: local.Publish})
+		s.peers.begin(hearing{broker: s.broker, presence: clients.here, hurry: hurry, deaf: deaf, live: s.live, journal: s.engine, tell: local.Publish})
 	}
 	s.background = []func(context.Context){
 		func(ctx context.Context) {

@@ -244,6 +244,11 @@ type Broker struct {
 
 	reconsidered atomic.Uint64 // how often all permissions have been taken back
 
+	elsewhere elsewhere
+	arrivals  arrivals
+	asking    sync.WaitGroup // goroutines that ask other nodes
+	contested atomic.Bool    // a client may be
+
 	// adopting is held while sessions that belonged to nobody are on their way from the store
 	// into the maps below.
 	adopting sync.Mutex
@@ -377,9 +382,8 @@ func (b *Broker) Settled() <-chan struct{} {
 	}
 	all := make(chan struct{})
 	go func() {
-		b.cfg.Peers.Ask(context.Background(), (&word{Safe: true}).encode())
 		<-here
-		close(all)
+		b.whenElsewhere(func() { close(all) })
 	}()
 	return all
 }
@@ -407,10 +411,17 @@ func (b *Broker) route(m *Message, from string, relayed *relayed, done func()) b
 		*buf = subs
 		matches.Put(buf)
 	}()
-	if b.cfg.Peers != nil && relayed == nil && !m.Retain {
-		var there []place
-		groups, there = b.placed(groups)
-		b.relay(m, from, time.Time{}, there)
+	if b.cfg.Peers != nil && relayed == nil {
+		if m.Retain {
+			done = twice(done)
+		} else {
+			var there []place
+			groups, there = b.placed(groups)
+			if b.relay(m, from, time.Time{}, there) && m.QoS > 0 && done != nil {
+				done = twice(done)
+				b.whenElsewhere(done)
+			}
+		}
 	}
 	if len(subs)+len(groups) == 0 && !m.Retain {
 		call(done)
@@ -435,6 +446,7 @@ func (b *Broker) route(m *Message, from string, relayed *relayed, done func()) b
 			var there []place
 			groups, there = b.placed(groups)
 			b.relay(m, from, modified, there)
+			b.whenElsewhere(done)
 		}
 	}
 	if m.expired(e.now) {
@@ -545,6 +557,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		err = errors.Join(err, b.poller.close())
 		b.polling.Wait()
 	}
+	b.asking.Wait()
 	err = errors.Join(err, b.keeper.close())
 	if shared := b.shared(); shared != nil {
 		err = errors.Join(err, shared.Release(ctx))

@@ -53,8 +53,9 @@ type Client struct {
 	aliases   []string    // topics by alias - 1; nil until the client uses one
 	allowance allowance
 
-	claiming bool        // other nodes are still being asked for the client id; under the broker's lock
-	noWill   atomic.Bool // the will is not to be sent, whatever ends the connection
+	claiming  bool        // other nodes are still being asked for the client id; under the broker's lock
+	contested bool        // a node that could not be asked may have it, too; under the broker's lock
+	noWill    atomic.Bool // the will is not to be sent, whatever ends the connection
 }
 
 func newClient(b *Broker, conn net.Conn) *Client {

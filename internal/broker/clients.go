@@ -39,7 +39,8 @@ func (b *Broker) Client(ctx context.Context, id string) (state ClientState, ok b
 	if b.cfg.Peers == nil || state.Connected {
 		return state, ok
 	}
-	for _, other := range ask[peerState](ctx, b, word{State: &id}) {
+	others, _ := ask[peerState](ctx, b, word{State: &id})
+	for _, other := range others {
 		if s := other.state(); !ok || newer(s, state) {
 			state, ok = s, true
 		}
@@ -108,7 +109,8 @@ func (b *Broker) End(ctx context.Context, id string, o EndOptions) (found bool) 
 	if b.cfg.Peers == nil {
 		return found
 	}
-	return slices.Contains(ask[bool](ctx, b, word{End: &endWord{id, o}}), true) || found
+	others, _ := ask[bool](ctx, b, word{End: &endWord{id, o}})
+	return slices.Contains(others, true) || found
 }
 
 // end is End for this node.

@@ -24,9 +24,10 @@ type Peers interface {
 	// Publish sends to those that want topic, Announce to all. Neither keeps the body.
 	Publish(topic string, body []byte)
 	Announce(body []byte)
-	// Tell tells all, and Ask asks them; answers come without those that take too long.
+	// Tell tells all, and Ask asks them. all says that there are no others, and nobody has taken
+	// too long.
 	Tell(body []byte)
-	Ask(ctx context.Context, body []byte) (answers [][]byte)
+	Ask(ctx context.Context, body []byte) (answers [][]byte, all bool)
 	// Self is the name of this node.
 	Self() string
 }
@@ -150,14 +151,18 @@ func decodeRelayed(body []byte) (r relayed, ok bool) {
 	return r, !d.bad && validTopic(m.Topic)
 }
 
-// relay sends a message to the other nodes that want it, or to all if it is to be retained.
-func (b *Broker) relay(m *Message, from string, modified time.Time, groups []place) {
+// relay sends a message to the other nodes that want it, or to all if it is to be retained, if there
+// may be any.
+func (b *Broker) relay(m *Message, from string, modified time.Time, groups []place) (sent bool) {
 	r := relayed{message: *m, from: from, modified: modified, groups: groups}
 	if !modified.IsZero() {
 		b.cfg.Peers.Announce(r.encode())
 	} else if len(groups) > 0 || b.cfg.Peers.Wanted(m.Topic) {
 		b.cfg.Peers.Publish(m.Topic, r.encode())
+	} else {
+		return false
 	}
+	return true
 }
 
 // Receive delivers a message that another node has relayed. It does not wait.
@@ -168,21 +173,25 @@ func (b *Broker) Receive(body []byte) {
 		return
 	}
 	b.stats.peers.Add(1)
-	b.route(&r.message, r.from, &r, nil)
+	var done func()
+	if r.message.QoS > 0 {
+		done = b.arrivals.begin()
+	}
+	b.route(&r.message, r.from, &r, done)
 }
 
 // word is what the brokers of nodes tell and ask each other besides messages. One member is set.
 type word struct {
-	Take  *takeWord  `json:"take,omitempty"`
+	Take  []takeWord `json:"take,omitempty"` // Answer: takeAnswer
 	Group *groupWord `json:"group,omitempty"`
 	Which bool       `json:"which,omitempty"` // which groups have members there? Answer: []groupWord
 	State *string    `json:"state,omitempty"` // what is known of the client? Answer: *peerState
 	End   *endWord   `json:"end,omitempty"`   // Answer: whether there was something to end
-	Safe  bool       `json:"safe,omitempty"`  // are the messages so far? Answer: when they are
+	Safe  bool       `json:"safe,omitempty"`  // are the messages so far, wherever they have to be? Answer: when they are
 	Leave *leaveWord `json:"leave,omitempty"` // the node ends
 }
 
-// takeWord asks for a client id: whoever has its connection ends that, and hands its session over.
+// takeWord asks for a client id: who has its connection ends that, and hands its session over.
 type takeWord struct {
 	Client string `json:"client"`
 	// Of claims at the same time the later one stands, by this and then by the name of the node.
@@ -191,7 +200,7 @@ type takeWord struct {
 }
 
 type takeAnswer struct {
-	Refused bool      `json:"refused,omitempty"` // a later claim is made here
+	Refused []string  `json:"refused,omitempty"` // of which a later claim is made here
 	Groups  []parting `json:"groups,omitempty"`
 }
 
@@ -244,7 +253,13 @@ func (b *Broker) Asked(body []byte, answer func([]byte)) {
 	}
 	switch {
 	case w.Take != nil:
-		go func() { answer(encodeAnswer(b.yield(*w.Take))) }()
+		go func() {
+			var a takeAnswer
+			for _, t := range w.Take {
+				b.yield(t, &a)
+			}
+			answer(encodeAnswer(a))
+		}()
 	case w.Group != nil:
 		b.index.peer(b, *w.Group)
 	case w.Leave != nil:
@@ -265,23 +280,20 @@ func (b *Broker) Asked(body []byte, answer func([]byte)) {
 	case w.End != nil:
 		go func() { answer(encodeAnswer(b.end(w.End.Client, w.End.Options))) }()
 	case w.Safe:
-		settled := b.keeper.settled()
-		go func() {
-			<-settled
-			answer(nil)
-		}()
+		b.arrivals.settled(func() { answer(nil) })
 	}
 }
 
 // ask asks the other nodes and reads their answers as Ts; null and what is not understood is left out.
-func ask[T any](ctx context.Context, b *Broker, w word) (answers []T) {
-	for _, text := range b.cfg.Peers.Ask(ctx, w.encode()) {
+func ask[T any](ctx context.Context, b *Broker, w word) (answers []T, all bool) {
+	texts, all := b.cfg.Peers.Ask(ctx, w.encode())
+	for _, text := range texts {
 		var v *T
 		if err := json.Unmarshal(text, &v); err == nil && v != nil {
 			answers = append(answers, *v)
 		}
 	}
-	return answers
+	return answers, all
 }
 
 // takeOver makes c, which has its client id here, the only connection of it in the cluster, and
@@ -292,9 +304,9 @@ func (b *Broker) takeOver(c *Client) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
 	defer cancel()
-	answers := ask[takeAnswer](ctx, b, word{Take: &takeWord{Client: c.id, Stamp: c.stamp, Node: b.cfg.Peers.Self()}})
+	answers, all := ask[takeAnswer](ctx, b, word{Take: []takeWord{{c.id, c.stamp, b.cfg.Peers.Self()}}})
 	for _, a := range answers {
-		if a.Refused {
+		if len(a.Refused) > 0 {
 			return &protocolError{codeTakenOver, DuplicateClientID, "another connection of the client was later"}
 		}
 	}
@@ -307,17 +319,100 @@ func (b *Broker) takeOver(c *Client) error {
 		b.adopt(kept)
 	}
 	b.mu.Lock()
-	c.claiming = false
+	c.claiming, c.contested = false, !all
 	b.mu.Unlock()
+	if !all {
+		b.contested.Store(true)
+	}
 	for _, a := range answers {
 		b.inherit(a.Groups)
 	}
 	return nil
 }
 
-// yield gives a client id to another node. It returns when the connection here has ended and all
-// that is to be known of the session is in the store.
-func (b *Broker) yield(w takeWord) (a takeAnswer) {
+// ClaimAgain makes claims of client ids of which not all nodes could hear before: of two connections
+// of a client one is left. It is to be called every now and then.
+func (b *Broker) ClaimAgain(ctx context.Context) error {
+	for b.contested.Swap(false) {
+		settled, err := b.claimAgain(ctx)
+		if !settled || err != nil {
+			b.contested.Store(true)
+			return err
+		}
+	}
+	return nil
+}
+
+// claimAgain is ClaimAgain for some. settled says that nobody was out of touch.
+func (b *Broker) claimAgain(ctx context.Context) (settled bool, err error) {
+	const most = 1000 // in one question
+	var claims []takeWord
+	contested := map[string]*Client{}
+	b.mu.Lock()
+	for id, c := range b.clients {
+		if c.contested && len(claims) < most {
+			contested[id], claims = c, append(claims, takeWord{id, c.stamp, b.cfg.Peers.Self()})
+		}
+	}
+	b.mu.Unlock()
+	if len(claims) == 0 {
+		return true, nil
+	}
+	answers, all := ask[takeAnswer](ctx, b, word{Take: claims})
+	for _, a := range answers {
+		for _, id := range a.Refused {
+			if c := contested[id]; c != nil {
+				c.end(DuplicateClientID, codeTakenOver)
+				delete(contested, id)
+			}
+		}
+		b.inherit(a.Groups)
+	}
+	if !all {
+		return false, nil
+	}
+	for id, c := range contested {
+		if err := b.keepAgain(ctx, id); err != nil {
+			return false, err
+		}
+		b.mu.Lock()
+		c.contested = false
+		b.mu.Unlock()
+	}
+	b.contested.Store(true) // there may be more
+	return true, nil
+}
+
+// keepAgain brings the session of a client into the store, which may have another for it that was
+// another node's.
+func (b *Broker) keepAgain(ctx context.Context, id string) error {
+	shared := b.shared()
+	b.mu.Lock()
+	s := b.sessions[id]
+	b.mu.Unlock()
+	if shared == nil || s == nil || s.key == 0 {
+		return nil
+	}
+	kept, err := shared.Adopt(ctx, id)
+	if err != nil {
+		return err
+	}
+	b.adopt(kept)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+	case s.client != nil:
+		s.save(time.Time{})
+	default:
+		s.save(s.expires)
+	}
+	return nil
+}
+
+// yield gives a client id to another node, unless there is a later claim here. It returns when the
+// connection here has ended and all that is to be known of the session is in the store.
+func (b *Broker) yield(w takeWord, a *takeAnswer) {
 	b.adopted()
 	for {
 		b.mu.Lock()
@@ -325,9 +420,10 @@ func (b *Broker) yield(w takeWord) (a takeAnswer) {
 		if c == nil {
 			break
 		}
-		if c.claiming && (c.stamp > w.Stamp || c.stamp == w.Stamp && b.cfg.Peers.Self() > w.Node) {
+		if (c.claiming || c.contested) && (c.stamp > w.Stamp || c.stamp == w.Stamp && b.cfg.Peers.Self() > w.Node) {
 			b.mu.Unlock()
-			return takeAnswer{Refused: true}
+			a.Refused = append(a.Refused, w.Client)
+			return
 		}
 		b.mu.Unlock()
 		c.end(DuplicateClientID, codeTakenOver)
@@ -338,10 +434,10 @@ func (b *Broker) yield(w takeWord) (a takeAnswer) {
 	will := b.takeWill(w.Client)
 	b.mu.Unlock()
 	if s == nil && will == nil {
-		return a
+		return
 	}
 	if s != nil {
-		a.Groups = s.part()
+		a.Groups = append(a.Groups, s.part()...)
 	}
 	// What is on its way to the store must be there before another reads it.
 	<-b.keeper.settled()
@@ -353,7 +449,6 @@ func (b *Broker) yield(w takeWord) (a takeAnswer) {
 		b.keeper.releaseWill(will.Key)
 	}
 	b.keeper.sync(b.closed)
-	return a
 }
 
 // inherit takes what waited for members of shared subscriptions that have come over.
@@ -397,7 +492,8 @@ func (b *Broker) Missed(ctx context.Context) error {
 		b.cfg.Peers.Tell((&word{Group: &g}).encode())
 	}
 	there := map[string]bool{}
-	for _, list := range ask[[]groupWord](ctx, b, word{Which: true}) {
+	lists, _ := ask[[]groupWord](ctx, b, word{Which: true})
+	for _, list := range lists {
 		for _, g := range list {
 			there[g.Node] = true
 			b.index.peer(b, g)

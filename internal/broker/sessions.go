@@ -190,6 +190,10 @@ func (b *Broker) adopt(kept *Kept) {
 			w.Due = now.Add(w.Delay)
 			k.putWill(w)
 		}
+		if !now.Before(w.Due) { // before its client, which may be coming back right now, calls it off
+			b.publishWill(w)
+			continue
+		}
 		b.delayWill(w)
 	}
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Name string
 	// Cluster is the same for all nodes; clusters of different names can share a NATS. Default "drover".
 	Cluster string
+	// Others are the names of nodes that are known to be there: out of touch until they are heard.
+	Others []string
 	Embedded
 	External
 	Handler Handler
@@ -103,6 +105,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.interest = interest{subjects: map[string]*wanted{}}
 	n.peers = peers{known: map[string]*peer{}, asked: map[uint64]*question{}}
+	for _, name := range cfg.Others {
+		n.peers.known[name] = &peer{heard: time.Now(), away: true}
+	}
 	defer func() {
 		if err != nil {
 			n.Close()

@@ -294,7 +294,7 @@ func TestWhoWasCutOffIsTold(t *testing.T) {
 	eventually(t, "they are apart", func() bool { return a.Apart() && b.Apart() })
 	heard[0].until(t, "told", func(_ []string, missed int) bool { return missed > first[0] })
 	heard[1].until(t, "told", func(_ []string, missed int) bool { return missed > first[1] })
-	if answers, complete := a.Ask(t.Context(), nil); len(answers) > 0 || !complete {
+	if answers, complete := a.Ask(t.Context(), nil); len(answers) > 0 || complete {
 		t.Errorf("who is away is not waited for: %q, %v", answers, complete)
 	}
 	second := [2]int{before(heard[0]), before(heard[1])}
@@ -306,6 +306,12 @@ func TestWhoWasCutOffIsTold(t *testing.T) {
 	b.Fence(t.Context())
 	a.Publish("x", []byte("again"))
 	heard[1].exactly(t, "again")
+	proxy.set(true)
+	eventually(t, "they are apart", func() bool { return a.Apart() && b.Apart() })
+	a.Forget(func(name string) bool { return name == "b" })
+	if a.Apart() {
+		t.Error("a node that is gone for good is out of touch")
+	}
 }
 
 // TestOnlyNodesAreLetIn: a device, a server and a stranger have certificates, too.
@@ -398,6 +404,7 @@ func TestStartRefuses(t *testing.T) {
 		"nothing":        {Name: "a", Handler: newSaid()},
 		"both":           {Name: "a", Handler: newSaid(), Embedded: Embedded{Listen: "127.0.0.1:0"}, External: External{URL: "nats://127.0.0.1:1"}},
 		"no TLS":         {Name: "a", Handler: newSaid(), Embedded: Embedded{Listen: "127.0.0.1:0"}},
+		"no trust":       {Name: "a", Handler: newSaid(), Embedded: Embedded{Listen: "127.0.0.1:0", TLS: &tls.Config{InsecureSkipVerify: true}}},
 		"no port":        {Name: "a", Handler: newSaid(), Embedded: Embedded{Listen: "127.0.0.1", TLS: new(tls.Config)}},
 		"bad peer":       {Name: "a", Handler: newSaid(), Embedded: Embedded{Listen: "127.0.0.1:0", TLS: new(tls.Config), Peers: []string{"x"}}},
 		"nobody there":   {Name: "a", Handler: newSaid(), External: External{URL: "nats://127.0.0.1:1"}},

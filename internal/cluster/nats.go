@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -31,6 +32,9 @@ const startTimeout = 10 * time.Second
 func (e *Embedded) start(ctx context.Context, cfg *Config, token string) (*server.Server, error) {
 	if e.TLS == nil {
 		return nil, errors.New("cluster: nodes talk with TLS")
+	}
+	if e.TLS.InsecureSkipVerify && e.TLS.VerifyConnection == nil {
+		return nil, errors.New("cluster: TLS verifies nobody")
 	}
 	host, text, err := net.SplitHostPort(e.Listen)
 	if err != nil {
@@ -83,11 +87,17 @@ func (l natsLog) line(level slog.Level, format string, v []any) {
 }
 
 func (l natsLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) }
-func (l natsLog) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
 func (l natsLog) Fatalf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
 func (l natsLog) Errorf(format string, v ...any)  { l.line(slog.LevelWarn, format, v) }
 func (l natsLog) Debugf(format string, v ...any)  {}
 func (l natsLog) Tracef(format string, v ...any)  {}
+
+func (l natsLog) Warnf(format string, v ...any) {
+	if strings.Contains(format, "will not be verified") { // by the server; a VerifyConnection does it
+		return
+	}
+	l.line(slog.LevelWarn, format, v)
+}
 
 // External is a NATS that runs elsewhere.
 type External struct {

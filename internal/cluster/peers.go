@@ -125,7 +125,7 @@ func (n *Node) Apart() bool {
 func (n *Node) Tell(body []byte) { n.tell(kindTold, 0, "", body) }
 
 // Ask asks every node that is in touch, and returns the answers that come within two seconds, or
-// until ctx is done. complete says that these are all.
+// until ctx is done. complete says that these are all, and no node is out of touch.
 func (n *Node) Ask(ctx context.Context, body []byte) (answers []Answer, complete bool) {
 	return n.ask(ctx, kindTold, body)
 }
@@ -134,15 +134,18 @@ func (n *Node) ask(ctx context.Context, k kind, body []byte) (answers []Answer, 
 	p := &n.peers
 	q := &question{missing: map[string]struct{}{}, all: make(chan struct{})}
 	p.mu.Lock()
+	apart := !n.conn.IsConnected()
 	for name, other := range p.known {
-		if !other.away {
+		if other.away {
+			apart = true
+		} else {
 			q.missing[name] = struct{}{}
 		}
 	}
 	if len(q.missing) == 0 {
 		p.mu.Unlock()
 		n.tell(k, 0, "", body) // somebody may be there all the same
-		return nil, true
+		return nil, !apart
 	}
 	p.last++
 	id := p.last
@@ -162,7 +165,7 @@ func (n *Node) ask(ctx context.Context, k kind, body []byte) (answers []Answer, 
 	if len(q.missing) > 0 {
 		n.log.Debug("nodes did not answer", "nodes", slices.Sorted(maps.Keys(q.missing)))
 	}
-	return q.answers, len(q.missing) == 0
+	return q.answers, len(q.missing) == 0 && !apart
 }
 
 // tell sends to every node, or to one.
@@ -286,6 +289,19 @@ func (n *Node) beats() {
 			}
 		case <-n.stop:
 			return
+		}
+	}
+}
+
+// Forget forgets nodes that are out of touch and gone for good.
+func (n *Node) Forget(gone func(name string) bool) {
+	n.peers.mu.Lock()
+	defer n.peers.mu.Unlock()
+	for name, other := range n.peers.known {
+		if other.away && gone(name) {
+			delete(n.peers.known, name)
+			n.log.Info("node is gone", "node", name)
+			n.miss() // what waited for it need not any more
 		}
 	}
 }

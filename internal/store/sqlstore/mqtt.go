@@ -266,14 +266,20 @@ func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
 	for _, d := range []struct {
 		query string
 		keys  []int64
+		owned bool // by a node, and left alone if that is another
 	}{
-		{`DELETE FROM mqtt_sessions WHERE id = $1`, c.EndedSessions},
-		{`DELETE FROM mqtt_groups WHERE id = $1`, c.EndedGroups},
-		{`DELETE FROM mqtt_entries WHERE seq = $1`, c.EndedEntries},
-		{`DELETE FROM mqtt_messages WHERE id = $1`, c.EndedMessages},
-		{`DELETE FROM mqtt_wills WHERE id = $1`, c.EndedWills},
+		{`DELETE FROM mqtt_sessions WHERE id = $1 AND node = $2`, c.EndedSessions, true},
+		{`DELETE FROM mqtt_groups WHERE id = $1`, c.EndedGroups, false},
+		{`DELETE FROM mqtt_entries WHERE seq = $1`, c.EndedEntries, false},
+		{`DELETE FROM mqtt_messages WHERE id = $1`, c.EndedMessages, false},
+		{`DELETE FROM mqtt_wills WHERE id = $1 AND node = $2`, c.EndedWills, true},
 	} {
-		if err := t.later(d.query, len(d.keys), func(i int, a *args) { a.int(d.keys[i]) }); err != nil {
+		err := t.later(d.query, len(d.keys), func(i int, a *args) {
+			if a.int(d.keys[i]); d.owned {
+				a.int(c.Node)
+			}
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -287,8 +293,8 @@ func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
 		bind  func(i int, a *args)
 	}{
 		{`INSERT INTO mqtt_sessions (id, client, version, expiry, expires_at, subscriptions, node) VALUES ($1, $2, $3, $4, $5, $6, $7)
-			ON CONFLICT (id) DO UPDATE SET expiry = excluded.expiry, expires_at = excluded.expires_at, subscriptions = excluded.subscriptions
-			WHERE mqtt_sessions.node = excluded.node`,
+			ON CONFLICT (client) DO UPDATE SET expiry = excluded.expiry, expires_at = excluded.expires_at, subscriptions = excluded.subscriptions
+			WHERE mqtt_sessions.id = excluded.id AND mqtt_sessions.node = excluded.node`,
 			len(c.Sessions), func(i int, a *args) {
 				s := &c.Sessions[i]
 				t.buf = appendSubscriptions(t.buf[:0], s.Subscriptions)
@@ -366,10 +372,14 @@ func (t *tx) SaveMQTT(c *store.MQTTChanges) error {
 		query string
 		keys  []int64
 	}{
-		{`UPDATE mqtt_sessions SET node = 0 WHERE id = $1`, c.ReleasedSessions},
-		{`UPDATE mqtt_wills SET node = 0 WHERE id = $1`, c.ReleasedWills},
+		{`UPDATE mqtt_sessions SET node = 0 WHERE id = $1 AND node = $2`, c.ReleasedSessions},
+		{`UPDATE mqtt_wills SET node = 0 WHERE id = $1 AND node = $2`, c.ReleasedWills},
 	} {
-		if err := t.later(u.query, len(u.keys), func(i int, a *args) { a.int(u.keys[i]) }); err != nil {
+		err := t.later(u.query, len(u.keys), func(i int, a *args) {
+			a.int(u.keys[i])
+			a.int(c.Node)
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -110,6 +110,9 @@ var mqtt = []testCase{
 				Sessions: []store.MQTTSession{{Key: 1, Client: "a", Version: 4, Expiry: time.Hour}}, Wills: []store.MQTTWill{{Key: 4, Client: "a", Due: t0}},
 			}})
 		})
+		f.update(func(tx store.Tx) error {
+			return tx.SaveMQTT(&store.MQTTChanges{Node: 7, EndedSessions: []int64{1}, EndedWills: []int64{4}, ReleasedSessions: []int64{1}, ReleasedWills: []int64{4}})
+		})
 		adopt(store.MQTTKept{Sessions: theirs.Sessions[1:], Groups: theirs.Groups, Messages: []store.MQTTMessage{message(11), message(13)},
 			Entries: []store.MQTTEntry{theirs.Entries[1], theirs.Entries[3]}, Wills: theirs.Wills[1:]},
 			func(tx store.Tx) (*store.MQTTKept, error) { return tx.AdoptMQTTOf(8, 7) })
@@ -137,12 +140,16 @@ var mqtt = []testCase{
 		at(t0+1, "3")
 		f.equal(string(read(f, store.Reader.MQTTRetained)[0].Message.Payload), "3")
 	}},
-	{"a client has one session", func(f *fixture) {
-		f.refused(store.ErrExists, func(tx store.Tx) error {
-			return tx.SaveMQTT(&store.MQTTChanges{MQTTKept: store.MQTTKept{Sessions: []store.MQTTSession{
-				{Key: 1, Client: "a", Version: 4}, {Key: 2, Client: "a", Version: 4},
-			}}})
-		})
+	{"a client has one session, the first", func(f *fixture) {
+		first, second := store.MQTTSession{Key: 1, Client: "a", Version: 4}, store.MQTTSession{Key: 2, Client: "a", Version: 4}
+		save := func(c store.MQTTChanges, want ...store.MQTTSession) {
+			f.Helper()
+			f.update(func(tx store.Tx) error { return tx.SaveMQTT(&c) })
+			f.equal(read(f, store.Reader.MQTT).Sessions, want)
+		}
+		save(store.MQTTChanges{Node: 7, MQTTKept: store.MQTTKept{Sessions: []store.MQTTSession{first}}}, first)
+		save(store.MQTTChanges{Node: 8, MQTTKept: store.MQTTKept{Sessions: []store.MQTTSession{second}}}, first)
+		save(store.MQTTChanges{Node: 7, EndedSessions: []int64{1}, MQTTKept: store.MQTTKept{Sessions: []store.MQTTSession{second}}}, second)
 	}},
 	{"many at once", func(f *fixture) {
 		var c store.MQTTChanges
