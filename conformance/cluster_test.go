@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,12 @@ func TestCluster(t *testing.T) {
 	there.Receive(a.topic("kept"), "3")
 	if m := c.watch(a.topic("kept")).Receive(a.topic("kept"), "3"); !m.Retain {
 		t.Error("it is not retained at another node")
+	}
+
+	found := scrape(t, b)
+	asDocumented(t, found, func(name string) bool { return strings.HasPrefix(name, clusterMetrics) })
+	if peers, got := found["drover_cluster_peers"].values[""], found["drover_cluster_received_total"].values[""]; peers != 2 || got == 0 {
+		t.Errorf("%v nodes are in touch, and have sent %v messages", peers, got)
 	}
 
 	// A node dies. What waits for its clients they find at others, and their wills are published.

@@ -178,16 +178,22 @@ func (s *server) shelf(kept store.Store) (broker.Store, broker.Peers) {
 	return sharedStore{alone, liveNodes}, peerBrokers{s.peers.node}
 }
 
-func registerPeersMetrics(reg prometheus.Registerer, n *cluster.Node, b *broker.Broker) {
-	reg.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "drover_cluster_peers", Help: "Other nodes that are in touch."}, func() float64 { return float64(len(n.Peers())) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "drover_cluster_apart", Help: "1 while a node, or NATS, is out of touch."}, func() float64 {
-			if n.Apart() {
-				return 1
-			}
-			return 0
-		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "drover_cluster_lost_total", Help: "Messages between nodes that could not be sent, or came too fast."}, func() float64 { return float64(n.Lost()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "drover_cluster_messages_total", Help: "MQTT messages of other nodes that this one has got."}, func() float64 { return float64(b.Stats().FromPeers) }),
-	)
+func registerPeersMetrics(reg prometheus.Registerer, n *cluster.Node) {
+	gauge := func(name, help string, value func() float64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	counter := func(name, help string, value func(cluster.Stats) uint64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value(n.Stats())) }))
+	}
+	gauge("drover_cluster_peers", "Other nodes that are in touch.", func() float64 { return float64(len(n.Peers())) })
+	gauge("drover_cluster_apart", "1 while another node, or NATS, is out of touch.", func() float64 {
+		if n.Apart() {
+			return 1
+		}
+		return 0
+	})
+	counter("drover_cluster_sent_total", "MQTT messages sent to other nodes.", func(s cluster.Stats) uint64 { return s.Sent })
+	counter("drover_cluster_received_total", "MQTT messages received from other nodes.", func(s cluster.Stats) uint64 { return s.Received })
+	counter("drover_cluster_lost_total", "Messages between nodes that could not be sent, or came faster than they were handled.", func(s cluster.Stats) uint64 { return s.Lost })
+	counter("drover_cluster_interruptions_total", "Times that another node, or NATS, got out of touch.", func(s cluster.Stats) uint64 { return s.Interruptions })
 }

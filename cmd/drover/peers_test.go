@@ -125,19 +125,9 @@ func startBrokersBehind(t testing.TB, n int, behind func(addr string) string) *b
 		c.nodes = append(c.nodes, b)
 	}
 	for _, b := range c.nodes {
-		c.eventually("the nodes know each other", func() bool { return len(b.peers.node.Peers()) == n-1 })
+		until(c, "the nodes know each other", func() bool { return len(b.peers.node.Peers()) == n-1 })
 	}
 	return c
-}
-
-func (c *brokers) eventually(what string, ok func() bool) {
-	c.Helper()
-	deadline := time.Now().Add(Patience)
-	for tick := time.NewTicker(5 * time.Millisecond); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			c.Fatalf("it never came that %s", what)
-		}
-	}
 }
 
 // settle waits until all nodes have had what each has sent.
@@ -184,7 +174,7 @@ func TestMessagesCrossNodes(t *testing.T) {
 	sub.Receive("plain", "2")
 	c.settle()
 	sub.Silent()
-	if n := c.nodes[2].Stats().FromPeers; n != 0 {
+	if n := c.nodes[2].peers.node.Stats().Received; n != 0 {
 		t.Errorf("a node whose clients want nothing has got %d messages", n)
 	}
 	// What the server publishes goes the same way, and it knows that somebody wants it.
@@ -196,7 +186,7 @@ func TestMessagesCrossNodes(t *testing.T) {
 	local.Receive("a/b/c/d", "3")
 	sub.Unsubscribe("a/b/c/d", "a/+/c/#", "plain")
 	local.Leave()
-	c.eventually("nobody wants it any more", func() bool { return !c.nodes[2].HasSubscribers("a/b/c/d") })
+	until(c, "nobody wants it any more", func() bool { return !c.nodes[2].HasSubscribers("a/b/c/d") })
 }
 
 func TestOrderAcrossNodes(t *testing.T) {
@@ -239,7 +229,7 @@ func TestClientMovesToAnotherNode(t *testing.T) {
 	if err := c.nodes[0].Accept(t.Context(), broker.Message{Topic: "t", Payload: []byte("4"), QoS: 1}); err != nil {
 		t.Error(err)
 	}
-	c.eventually("they are kept once", func() bool { return c.nodes[1].Stats().Queued == 3 })
+	until(c, "they are kept once", func() bool { return c.nodes[1].Stats().Queued == 3 })
 	<-c.nodes[1].Settled()
 	third := c.join(2, persistent("x"))
 	for _, payload := range []string{"2", "3", "4"} {
@@ -262,7 +252,7 @@ func TestClientMovesToAnotherNode(t *testing.T) {
 	pub.Publish(Publish{QoS: 1, Topic: "t", Payload: "5"})
 	c.settle()
 	clean.Silent()
-	c.eventually("nothing is left in the store", func() bool {
+	until(c, "nothing is left in the store", func() bool {
 		var k *store.MQTTKept
 		err := c.db.View(t.Context(), func(r store.Reader) (err error) {
 			k, err = r.MQTT()
@@ -294,7 +284,7 @@ func TestManyConnectsAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	c.eventually("one connection and one session is left", func() bool {
+	until(c, "one connection and one session is left", func() bool {
 		clients, sessions := 0, 0
 		for _, n := range c.nodes {
 			s := n.Stats()
@@ -320,7 +310,7 @@ func TestClientMovesWhileNodesAreCutOff(t *testing.T) {
 	apart := func(want bool) {
 		t.Helper()
 		cut.Down(want)
-		c.eventually(fmt.Sprintf("nodes are apart: %v", want), func() bool { return c.nodes[0].peers.node.Apart() == want && c.nodes[1].peers.node.Apart() == want })
+		until(c, fmt.Sprintf("nodes are apart: %v", want), func() bool { return c.nodes[0].peers.node.Apart() == want && c.nodes[1].peers.node.Apart() == want })
 	}
 	x := c.join(0, persistent("x"))
 	x.Granted(1, "t")
@@ -344,7 +334,7 @@ func TestClientMovesWhileNodesAreCutOff(t *testing.T) {
 	c.plain(0, "pub").Publish(Publish{QoS: 1, Topic: "t", Payload: "1"})
 	moved.Receive("t", "1")
 	second.Granted(1, "u")
-	c.eventually("one session is left of each", func() bool { return c.nodes[0].Stats().Sessions == 2 && c.nodes[1].Stats().Sessions == 1 })
+	until(c, "one session is left of each", func() bool { return c.nodes[0].Stats().Sessions == 2 && c.nodes[1].Stats().Sessions == 1 })
 }
 
 func TestRetainedMessagesAreEverywhere(t *testing.T) {
@@ -352,7 +342,7 @@ func TestRetainedMessagesAreEverywhere(t *testing.T) {
 	c := startBrokers(t, 2)
 	pub := c.plain(0, "pub")
 	pub.Publish(Publish{QoS: 1, Topic: "r", Payload: "1", Retain: true})
-	c.eventually("the other node has it", func() bool { return c.nodes[1].Stats().Retained == 1 })
+	until(c, "the other node has it", func() bool { return c.nodes[1].Stats().Retained == 1 })
 	sub := c.plain(1, "sub")
 	sub.Granted(1, "r")
 	if m := sub.Receive("r", "1"); !m.Retain {
@@ -360,7 +350,7 @@ func TestRetainedMessagesAreEverywhere(t *testing.T) {
 	}
 	c.plain(1, "other").Publish(Publish{QoS: 1, Topic: "r", Payload: "2", Retain: true})
 	sub.Receive("r", "2")
-	c.eventually("the first node has the new one", func() bool {
+	until(c, "the first node has the new one", func() bool {
 		r, ok := c.nodes[0].RetainedAt("r")
 		return ok && string(r.Message.Payload) == "2"
 	})
@@ -372,7 +362,7 @@ func TestRetainedMessagesAreEverywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("what was missed is known", func() bool {
+	until(c, "what was missed is known", func() bool {
 		if err := c.nodes[1].Missed(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -422,7 +412,7 @@ func TestSharedSubscriptionsAcrossNodes(t *testing.T) {
 	// Members that have gone get nothing.
 	members[0].Leave()
 	members[1].Leave()
-	c.eventually("they are gone", func() bool { return c.nodes[0].Stats().Sessions+c.nodes[1].Stats().Sessions == 1 })
+	until(c, "they are gone", func() bool { return c.nodes[0].Stats().Sessions+c.nodes[1].Stats().Sessions == 1 })
 	c.settle()
 	for i := range 20 {
 		pub.Publish(Publish{QoS: 1, Topic: "t/x", Payload: fmt.Sprint("later ", i)})
@@ -445,7 +435,7 @@ func TestGroupsMoveWithTheirMembers(t *testing.T) {
 	for i := range 5 {
 		pub.Publish(Publish{QoS: 1, Topic: "t", Payload: fmt.Sprint(i)})
 	}
-	c.eventually("they are kept", func() bool { return c.nodes[0].Stats().Queued == 5 })
+	until(c, "they are kept", func() bool { return c.nodes[0].Stats().Queued == 5 })
 	m = c.join(1, persistent("m"))
 	var got []string
 	for range 5 {
@@ -469,13 +459,13 @@ func TestSessionsOfANodeThatLeaves(t *testing.T) {
 	<-c.nodes[0].ended
 	pub := c.plain(1, "pub")
 	pub.Publish(Publish{QoS: 1, Topic: "t", Payload: "1"})
-	c.eventually("it is kept", func() bool { return c.nodes[0].Stats().Queued == 1 })
+	until(c, "it is kept", func() bool { return c.nodes[0].Stats().Queued == 1 })
 	w := persistent("w")
 	w.Will = &Publish{Topic: "will", Payload: "gone", Props: Prop(WillDelay, 1)}
 	c.join(0, w).Cut()
 	<-c.nodes[0].ended
 	c.nodes[0].stop()
-	c.eventually("the other node has them", func() bool { return c.nodes[1].Stats().Sessions == 4 })
+	until(c, "the other node has them", func() bool { return c.nodes[1].Stats().Sessions == 4 })
 	watcher.Receive("will", "gone")
 	pub.Publish(Publish{QoS: 1, Topic: "t", Payload: "2"})
 	x = c.join(1, persistent("x"))

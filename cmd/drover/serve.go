@@ -377,7 +377,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	clients := &clientService{presence: publisher.Presence, problems: problems, peers: s.peers}
 	hurry, deaf := make(chan func()), make(chan struct{})
 	if s.peers != nil {
-		registerPeersMetrics(metrics, s.peers.node, s.broker)
+		registerPeersMetrics(metrics, s.peers.node)
 		local := dataplane.NewPublisher(dataplane.PublisherConfig{
 			Broker: localBroker{s.broker}, Documents: s.engine, Signer: files.signer, Events: things, Realm: realm, Logger: s.log, Now: s.clock.now,
 		})

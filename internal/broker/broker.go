@@ -218,11 +218,10 @@ type Stats struct {
 	CutOff      uint64 // connections ended because the client fell behind
 	Stored      uint64 // messages for persistent sessions that were written to the Store
 	StoreFails  uint64 // writes to the Store that failed, and are tried again
-	FromPeers   uint64 // messages that other nodes have relayed
 }
 
 type counters struct {
-	accepted, refused, in, out, dropped, expired, cutOff, peers atomic.Uint64
+	accepted, refused, in, out, dropped, expired, cutOff atomic.Uint64
 }
 
 // Broker is an MQTT server. Its methods may be called from any goroutine.
@@ -490,7 +489,6 @@ func (b *Broker) Stats() Stats {
 		Dropped:       b.stats.dropped.Load(),
 		Expired:       b.stats.expired.Load(),
 		CutOff:        b.stats.cutOff.Load(),
-		FromPeers:     b.stats.peers.Load(),
 	}
 	b.keeper.mu.Lock()
 	s.Queued, s.QueuedBytes, s.Stored, s.StoreFails = b.keeper.entries, b.keeper.bytes, b.keeper.written, b.keeper.fails

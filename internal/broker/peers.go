@@ -172,7 +172,6 @@ func (b *Broker) Receive(body []byte) {
 		b.log.Warn("a message of another node is not understood", "bytes", len(body))
 		return
 	}
-	b.stats.peers.Add(1)
 	var done func()
 	if r.message.QoS > 0 {
 		done = b.arrivals.begin()

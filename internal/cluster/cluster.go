@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats-server/v2/server/gsl"
 	"github.com/nats-io/nats.go"
 )
 
@@ -72,7 +73,7 @@ type Node struct {
 	stop    chan struct{}
 	missed  chan struct{} // there is reason to call Missed
 	running sync.WaitGroup
-	lost    atomic.Uint64
+	counts  struct{ sent, received, lost, interruptions atomic.Uint64 }
 
 	sending sync.Mutex // numbers go out in their order
 	sender  uint64     // who this node is in what it publishes; another one after each interruption
@@ -103,7 +104,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		cfg: cfg, log: cfg.Logger, prefix: cfg.Cluster, sender: rand.Uint64(),
 		inbox: make(chan *nats.Msg, backlog), stop: make(chan struct{}), missed: make(chan struct{}, 1),
 	}
-	n.interest = interest{subjects: map[string]*wanted{}}
+	n.interest = interest{subjects: map[string]*wanted{}, own: gsl.NewSimpleSublist()}
 	n.peers = peers{known: map[string]*peer{}, asked: map[uint64]*question{}}
 	for _, name := range cfg.Others {
 		n.peers.known[name] = &peer{heard: time.Now(), away: true}
@@ -171,19 +172,32 @@ func (n *Node) send(subject string, body []byte) {
 	b = binary.AppendUvarint(b, n.number)
 	if err := n.conn.Publish(subject, append(b, body...)); err != nil {
 		n.dropped("message", err)
+		return
 	}
+	n.counts.sent.Add(1)
 }
 
 // dropped notes something that could not be sent. Whoever should have got it finds out by the
 // numbers, or by the silence.
 func (n *Node) dropped(what string, err error) {
-	if n.lost.Add(1); !errors.Is(err, nats.ErrConnectionClosed) {
+	if n.counts.lost.Add(1); !errors.Is(err, nats.ErrConnectionClosed) {
 		n.log.Debug("not sent to other nodes", "what", what, "err", err)
 	}
 }
 
-// Lost returns how many messages could not be sent, or not be handled in time.
-func (n *Node) Lost() uint64 { return n.lost.Load() }
+// Stats counts what a node has done since it started.
+type Stats struct {
+	Sent          uint64 // messages (Publish, Announce), however many nodes want them
+	Received      uint64 // messages of other nodes
+	Lost          uint64 // what could not be sent, or not be handled in time
+	Interruptions uint64 // how often NATS or another node got out of touch
+}
+
+// Stats returns the counts of this moment.
+func (n *Node) Stats() Stats {
+	c := &n.counts
+	return Stats{c.sent.Load(), c.received.Load(), c.lost.Load(), c.interruptions.Load()}
+}
 
 // interrupted begins another order: what is still on its way through another server of NATS may
 // come later than what is sent from now on.
@@ -191,8 +205,10 @@ func (n *Node) interrupted(_ *nats.Conn, err error) {
 	n.sending.Lock()
 	n.sender = rand.Uint64()
 	n.sending.Unlock()
+	n.interest.unsettle()
 	if err != nil {
 		n.log.Warn("cut off from NATS", "err", err)
+		n.counts.interruptions.Add(1)
 		n.miss()
 	}
 }
@@ -204,7 +220,7 @@ func (n *Node) reconnected(c *nats.Conn) {
 
 func (n *Node) trouble(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
-		n.lost.Add(1)
+		n.counts.lost.Add(1)
 		n.miss()
 		return
 	}
@@ -223,6 +239,7 @@ func (n *Node) receive() {
 				n.hear(m.Data)
 			default:
 				if body, ok := seen.first(m.Data); ok {
+					n.counts.received.Add(1)
 					n.cfg.Handler.Message(body)
 				}
 			}

@@ -143,6 +143,15 @@ func TestMessagesGoToWhoWantsThem(t *testing.T) {
 	}
 	n[0].Publish("$aws/things/x/jobs/notify", []byte("1"))
 	n[0].Publish("$aws/events/job/1/completed", []byte("2"))
+	if n[0].Want("$aws/rules/y/#"); n[2].Wanted("$aws/rules/z/x") {
+		t.Error("nobody wants that")
+	}
+	eventually(t, "a node knows what it alone wants", func() bool { return !n[0].Wanted("$aws/rules/y/jobs") })
+	n[1].Want("$aws/rules/y/jobs/get")
+	n[1].Fence(t.Context())
+	if !n[0].Wanted("$aws/rules/y/jobs/get") {
+		t.Error("another node wants it, too")
+	}
 	n[0].Publish("plain topic/*/>", []byte("3"))
 	n[0].Announce([]byte("4"))
 	n[0].Fence(t.Context())

@@ -3,6 +3,7 @@ package cluster
 import (
 	"sync"
 
+	"github.com/nats-io/nats-server/v2/server/gsl"
 	"github.com/nats-io/nats.go"
 )
 
@@ -10,11 +11,17 @@ import (
 type interest struct {
 	mu       sync.Mutex
 	subjects map[string]*wanted
+	// The server in this process knows what all nodes want together. Of that this is certainly what
+	// this node wants.
+	own   *gsl.SimpleSublist
+	fresh []*wanted // not in own yet
 }
 
 type wanted struct {
-	count int // how often it is wanted
-	sub   *nats.Subscription
+	subject string
+	count   int // how often it is wanted
+	sub     *nats.Subscription
+	own     bool
 }
 
 // Want asks for the messages on topics that match a filter, until Unwant has been called as
@@ -25,7 +32,7 @@ func (n *Node) Want(filter string) (news bool) {
 	defer x.mu.Unlock()
 	w := x.subjects[s]
 	if w == nil {
-		w = new(wanted)
+		w = &wanted{subject: s}
 		x.subjects[s] = w
 	}
 	if w.count++; w.count > 1 {
@@ -35,6 +42,7 @@ func (n *Node) Want(filter string) (news bool) {
 	if w.sub, err = n.conn.ChanSubscribe(s, n.inbox); err != nil { // the connection is closed for good
 		n.dropped("subscription", err)
 	}
+	x.fresh = append(x.fresh, w)
 	return true
 }
 
@@ -51,6 +59,7 @@ func (n *Node) Unwant(filter string) {
 		return
 	}
 	delete(x.subjects, s)
+	x.disown(w)
 	if w.sub != nil {
 		if err := w.sub.Unsubscribe(); err != nil {
 			n.dropped("end of a subscription", err)
@@ -58,12 +67,55 @@ func (n *Node) Unwant(filter string) {
 	}
 }
 
-// Wanted reports whether another node may want the topic. Without a server in this process it
-// cannot tell, and says yes.
+// Wanted reports whether another node may want the topic. It may be mistaken, and say yes, for a
+// second after this node has begun to want it. Without a server in this process it cannot tell, and
+// says yes.
 func (n *Node) Wanted(topic string) bool {
 	if n.server == nil {
 		return true
 	}
 	s := subject(n.prefix, topic)
-	return n.server.GlobalAccount().Interest(s) > 0
+	own := n.interest.own.NumInterest(s) // what comes to an end meanwhile counts as another's
+	return n.server.GlobalAccount().Interest(s) > own
+}
+
+// settle makes what this node wants its own once the server knows it.
+func (n *Node) settle() {
+	x := &n.interest
+	x.mu.Lock()
+	fresh := x.fresh
+	x.fresh = nil
+	x.mu.Unlock()
+	if len(fresh) == 0 {
+		return
+	}
+	err := n.conn.FlushTimeout(writeTimeout)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err != nil {
+		x.fresh = append(x.fresh, fresh...)
+		return
+	}
+	for _, w := range fresh {
+		if x.subjects[w.subject] == w && !w.own {
+			w.own = x.own.Insert(w.subject, struct{}{}) == nil
+		}
+	}
+}
+
+func (x *interest) disown(w *wanted) {
+	if w.own {
+		w.own = x.own.Remove(w.subject, struct{}{}) != nil
+	}
+}
+
+// unsettle says that the server may not know what this node wants.
+func (x *interest) unsettle() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fresh = x.fresh[:0]
+	for _, w := range x.subjects {
+		x.disown(w)
+		x.fresh = append(x.fresh, w)
+	}
 }

@@ -283,6 +283,7 @@ func (n *Node) beats() {
 		case <-ticker.C:
 			n.tell(kindBeat, 0, "", nil)
 			n.look(time.Now())
+			n.settle()
 			if n.Apart() && time.Since(reminded) >= remind {
 				reminded = time.Now()
 				n.miss()
@@ -318,6 +319,7 @@ func (n *Node) look(now time.Time) {
 		case silent > n.cfg.away && !other.away:
 			other.away = true
 			n.log.Warn("node is out of touch", "node", name, "since", other.heard)
+			n.counts.interruptions.Add(1)
 			for _, q := range p.asked {
 				q.without(name)
 			}
