@@ -157,6 +157,9 @@ func TestLogLines(t *testing.T) {
 				t.Errorf("no %s in %s", key, line)
 			}
 		}
+		if fields["msg"] == "stopping" && fields["delay"] != "0s" {
+			t.Errorf("a time without its unit: %s", line)
+		}
 		if fields["request"] == id {
 			about[fmt.Sprint(fields["msg"])] = true
 		}

@@ -17,6 +17,8 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"drover/internal/envtest"
+	"drover/internal/iot"
+	"drover/internal/store"
 	"drover/internal/store/sqlstore"
 )
 
@@ -124,7 +126,8 @@ func TestMigrateTogether(t *testing.T) {
 	wg.Wait()
 }
 
-// TestOldProgram: a server notices that a newer one has changed the tables, says so once, and goes on.
+// TestOldProgram: a server notices that a newer one has changed the tables, says so once, and goes on, also with the
+// statements that its connections have prepared.
 func TestOldProgram(t *testing.T) {
 	t.Parallel()
 	url := envtest.PostgreSQL(t)
@@ -138,8 +141,30 @@ func TestOldProgram(t *testing.T) {
 	if err := d.Ping(t.Context()); err != nil || out.Len() > 0 {
 		t.Fatalf("%v, %s", err, out.String())
 	}
+	work := func(thing iot.ThingName) {
+		t.Helper()
+		if err := d.Update(t.Context(), func(tx store.Tx) error {
+			return tx.InsertThings([]*iot.Thing{{Name: thing, Version: 1}})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.View(t.Context(), func(r store.Reader) error {
+			things, err := r.ThingsByName([]iot.ThingName{thing})
+			if err == nil && things[thing] == nil {
+				t.Errorf("there is no %s", thing)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	work("before")
+	for table := range postgresColumns(t, url) {
+		execute(t, url, "ALTER TABLE "+table+" ADD COLUMN novelty BIGINT NOT NULL DEFAULT 7")
+	}
 	execute(t, url, "UPDATE schema_version SET version = 999")
-	for range 2 {
+	for _, thing := range []iot.ThingName{"between", "after"} {
+		work(thing)
 		if err := d.Ping(t.Context()); err != nil {
 			t.Fatal(err)
 		}
