@@ -9,7 +9,7 @@ SOAK     ?= 1h
 DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race bench bench-go bench-broker conformance-postgres allocs deploy-check demo verify fuzz soak faults
+.PHONY: help build check lint test race screenshots bench bench-go bench-broker conformance-postgres allocs deploy-check demo verify fuzz soak faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ verify: ## Check that go.mod and generated files are up to date
 
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+screenshots: ## Make the pictures of the documentation; needs Chromium
+	mkdir -p docs/images
+	$(GO) test ./conformance -run '^TestConsole$$' -count 1 -screenshots $(CURDIR)/docs/images
 
 soak: ## DEVICES (15000) come, go and talk at random for SOAK (1h); needs as many open files
 	nice $(GO) test ./conformance -run '^TestSoak$$' -v -timeout 0 -soak $(SOAK) -devices $(DEVICES) -interval 30s

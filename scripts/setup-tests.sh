@@ -2,7 +2,7 @@
 # Sets up what the tests need beyond Go, on Debian and Ubuntu: Python 3 with the clients of
 # scripts/requirements.txt in a virtual environment, Node.js with those of
 # scripts/requirements-node.txt, both under .cache/, mosquitto's command line clients,
-# PostgreSQL, of which tests start servers of their own, promtool, and VersityGW, an S3 store that is not ours, as a Go module. It
+# PostgreSQL, of which tests start servers of their own, Chromium, promtool, and VersityGW, an S3 store that is not ours, as a Go module. It
 # says what it installs, and what is missing where it cannot; it never fails for that, because
 # the tests that miss something are skipped and counted (scripts/gotest.sh). What is there stays.
 set -euo pipefail
@@ -49,6 +49,7 @@ python_usable() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_
 node_usable() { command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 16 ? 1 : 0)' >/dev/null 2>&1; }
 postgres_usable() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 promtool_usable() { command -v promtool >/dev/null; }
+chromium_usable() { command -v chromium >/dev/null; }
 mosquitto_usable() { command -v mosquitto_sub >/dev/null && command -v mosquitto_pub >/dev/null; }
 
 # installed FOLDER LIST says whether what the list names was installed into the folder.
@@ -127,6 +128,7 @@ else
 	say "tests with an S3 store that is not ours will not run"
 fi
 need "mosquitto's clients" mosquitto_usable mosquitto-clients || say "tests with mosquitto's clients will not run"
+need "Chromium" chromium_usable chromium fonts-dejavu-core || say "tests of the console will not run"
 need "Prometheus's promtool" promtool_usable prometheus || say "the alerts will not be checked"
 need 'PostgreSQL' postgres_usable postgresql || say "tests with PostgreSQL will not run"
 mv "$env.new" "$env"

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"drover/internal/auth"
+	"drover/internal/console"
 	"drover/internal/objects"
 	"drover/internal/wire"
 )
@@ -30,6 +31,7 @@ type front struct {
 	guard              *guard
 	verify, verifyBulk *auth.Verifier
 	keys               http.Handler
+	console            http.Handler // nil if it is switched off
 	permit             func(ctx context.Context, action string, resources ...string) error
 	metrics            prometheus.Gatherer
 	counts             *frontMetrics
@@ -46,6 +48,16 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if auth.IsS3(r) {
 		f.s3(w, r)
 		return
+	}
+	if f.console != nil {
+		if strings.HasPrefix(r.URL.Path, console.Path) || r.URL.Path+"/" == console.Path {
+			f.console.ServeHTTP(w, r)
+			return
+		}
+		if r.URL.Path == "/" && r.Header.Get("Authorization") == "" && strings.Contains(r.Header.Get("Accept"), "text/html") {
+			http.Redirect(w, r, console.Path, http.StatusFound) // somebody with a browser
+			return
+		}
 	}
 	switch r.URL.Path {
 	case "/healthz":

@@ -21,6 +21,7 @@ import (
 	"drover/internal/authorizer"
 	"drover/internal/backup"
 	"drover/internal/broker"
+	"drover/internal/console"
 	"drover/internal/controlplane"
 	"drover/internal/dataplane"
 	"drover/internal/engine"
@@ -143,6 +144,7 @@ type server struct {
 	listeners   []net.Listener
 	stopEngine  context.CancelFunc
 	engineDone  chan error
+	console     *console.Console
 	background  []func(context.Context) // what goes on beside the engine, as long as that does
 	working     sync.WaitGroup
 	stopObjects context.CancelFunc
@@ -430,9 +432,16 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	}
 	s.front.clients = clients
 	s.front.audit = &auditService{entries: s.audit, log: s.log}
-	s.http = s.httpServer(counts, &auditor{
-		next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics),
-	})
+	audited := auditor{next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics)}
+	s.http = s.httpServer(counts, &audited)
+	if s.cfg.Console {
+		inside := audited
+		inside.next = s.front.control
+		if err := s.openConsole(things, publisher, &inside, realm); err != nil {
+			return nil, err
+		}
+		s.http.RegisterOnShutdown(s.console.Close)
+	}
 	if s.tls != nil {
 		s.tls.holders, s.tls.live, s.tls.metrics, s.tls.failures = holders, live, gate.NewMetrics(metrics), s.failures
 		s.device = s.httpServer(counts, &deviceFront{counts: counts, devices: devices, messages: messages, mqtt: s.front.mqtt, holders: holders, now: s.clock.now})

@@ -1,0 +1,132 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+
+	"drover/internal/iot"
+)
+
+const thingsPage = 50
+
+// things lists things, or searches for them: by a query of the fleet index if there is one, else by name.
+func (r *request) things() error {
+	if err := r.may("iot:ListThings", "*"); err != nil {
+		return err
+	}
+	state, err := r.Registry.Indexing(r.Context())
+	if err != nil {
+		return err
+	}
+	text := strings.TrimSpace(r.FormValue("q"))
+	page := iot.Page{Cursor: r.FormValue("after"), Limit: thingsPage}
+	data := map[string]any{"Query": text, "Indexed": state.Things.On, "First": page.Cursor == ""}
+	switch {
+	case text == "":
+		list, next, err := r.Registry.Things(r.Context(), iot.ThingQuery{}, page)
+		if err != nil {
+			return err
+		}
+		data["Things"], data["Next"] = list, next
+	case state.Things.On:
+		if err := r.may("iot:SearchIndex", r.Realm.ARN(iot.KindIndex, string(iot.ThingsIndex))); err != nil {
+			return err
+		}
+		found, _, next, err := r.Registry.Search(r.Context(), iot.Search{Query: text}, page)
+		if code := iot.ErrorCode(err); code == iot.InvalidQuery || code == iot.IndexNotReady {
+			data["Error"] = err
+		} else if err != nil {
+			return err
+		}
+		list := make([]*iot.Thing, len(found))
+		for i := range found {
+			list[i] = found[i].Thing
+		}
+		data["Things"], data["Next"] = list, next
+	default:
+		thing, err := r.Registry.Thing(r.Context(), iot.ThingName(text))
+		if err != nil && iot.ErrorCode(err) != iot.NotFound {
+			return err
+		}
+		if err == nil {
+			data["Things"] = []*iot.Thing{thing}
+		}
+	}
+	return r.render(http.StatusOK, "things", "Things", data)
+}
+
+// thing shows one thing, and what it has been told to do.
+func (r *request) thing() error {
+	name := iot.ThingName(r.PathValue("name"))
+	arn := r.Realm.ARN(iot.KindThing, string(name))
+	if err := r.may("iot:DescribeThing", arn); err != nil {
+		return err
+	}
+	thing, err := r.Registry.Thing(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	groups, _, err := r.Registry.GroupsOfThing(r.Context(), name, iot.Page{Limit: 100})
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Thing": thing, "Groups": groups}
+	data["Presence"], data["Seen"] = r.presence(string(name))
+	if r.can("iot:ListJobExecutionsForThing", arn) {
+		executions, next, err := r.Jobs.ThingExecutions(r.Context(), name, iot.ExecutionQuery{}, iot.Page{Cursor: r.FormValue("after"), Limit: executionsPage})
+		if err != nil {
+			return err
+		}
+		data["Executions"], data["Next"], data["CanExecutions"] = executions, next, true
+	}
+	if r.can("iot:ListThingPrincipals", arn) {
+		principals, _, err := r.Registry.PrincipalsOfThing(r.Context(), name, iot.AttachmentQuery{}, iot.Page{Limit: 50})
+		if err != nil {
+			return err
+		}
+		data["Principals"] = principals
+	}
+	return r.render(http.StatusOK, "thing", string(name), data)
+}
+
+func (r *request) presence(clientID string) (Presence, bool) { return r.Fleet.Presence(clientID) }
+
+// groups lists the groups at the top, or those whose names begin with something.
+func (r *request) groups() error {
+	if err := r.may("iot:ListThingGroups", "*"); err != nil {
+		return err
+	}
+	prefix := strings.TrimSpace(r.FormValue("q"))
+	recursive := prefix != ""
+	list, next, err := r.Registry.Groups(r.Context(), iot.GroupQuery{Prefix: prefix, Recursive: &recursive}, iot.Page{Cursor: r.FormValue("after"), Limit: thingsPage})
+	if err != nil {
+		return err
+	}
+	return r.render(http.StatusOK, "groups", "Groups", map[string]any{"Groups": list, "Next": next, "Query": prefix, "First": r.FormValue("after") == ""})
+}
+
+// group shows a group, the groups below it and its members.
+func (r *request) group() error {
+	name := iot.GroupName(r.PathValue("name"))
+	arn := r.Realm.ARN(iot.KindGroup, string(name))
+	if err := r.may("iot:DescribeThingGroup", arn); err != nil {
+		return err
+	}
+	g, ancestors, err := r.Registry.Group(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	children, _, err := r.Registry.Groups(r.Context(), iot.GroupQuery{Parent: name}, iot.Page{Limit: 100})
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Group": g, "Ancestors": ancestors, "Children": children}
+	if r.can("iot:ListThingsInThingGroup", arn) {
+		members, next, err := r.Registry.Members(r.Context(), name, false, iot.Page{Cursor: r.FormValue("after"), Limit: thingsPage})
+		if err != nil {
+			return err
+		}
+		data["Members"], data["Next"], data["CanMembers"] = members, next, true
+	}
+	return r.render(http.StatusOK, "group", string(name), data)
+}
