@@ -124,8 +124,15 @@ func TestSessionsSurvivePowerCut(t *testing.T) {
 		if !c.Connack.Present {
 			t.Errorf("%d: no session after an orderly stop", v)
 		}
-		// The first was away when the second heard its message.
-		if got := c.Settle(); len(got) != 5-int(v) {
+		// The first was away when the second heard its message. Wills that were published just before a
+		// cut may come again, too, as late as they like.
+		var got []string
+		for _, p := range c.Settle() {
+			if m, _, err := p.Publish(v); err != nil || m.Topic != "d/will/b" {
+				got = append(got, fmt.Sprint(p, err))
+			}
+		}
+		if len(got) != 5-int(v) {
 			t.Errorf("%d: %v", v, got)
 		}
 	}

@@ -1,11 +1,14 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +41,12 @@ func newBrowser(f *fleet) *browser {
 	alloc, stop := chromedp.NewExecAllocator(f.ctx, options...)
 	tab, end := chromedp.NewContext(alloc)
 	f.t.Cleanup(func() { end(); stop() })
+	f.t.Cleanup(func() {
+		if f.t.Failed() {
+			text, err := chromedp.Run(tab, chromedp.Evaluate[string]("location.pathname + '\\n' + document.body.innerText"))
+			f.t.Logf("the page at the end: %s %v", text, err)
+		}
+	})
 	var mu sync.Mutex
 	var complaints []string
 	f.must(chromedp.Listen(tab, func(event any) {
@@ -46,7 +55,9 @@ func newBrowser(f *fleet) *browser {
 		case *runtime.EventExceptionThrown:
 			complaint = "exception: " + e.ExceptionDetails.Text
 		case *log.EventEntryAdded:
-			if e.Entry.Level == log.EntryLevelError && !strings.Contains(e.Entry.Text, "401") { // who signs in wrongly
+			// A page that refuses something is an answer like others.
+			page := strings.Contains(e.Entry.Text, "status of 4") && !strings.Contains(e.Entry.URL, "/static/") && !strings.HasSuffix(e.Entry.URL, "/live")
+			if e.Entry.Level == log.EntryLevelError && !page {
 				complaint = e.Entry.URL + ": " + e.Entry.Text
 			}
 		case *network.EventRequestWillBeSent:
@@ -301,4 +312,260 @@ func TestConsole(t *testing.T) {
 	b.sees("Sign in with an API key")
 	b.open("/console/jobs")
 	b.sees("Sign in with an API key")
+}
+
+// signedIn is a browser in front of which somebody has signed in.
+func signedIn(f *fleet) *browser {
+	b := newBrowser(f)
+	b.open("/console/")
+	b.fill("name", f.key, "password", f.secret)
+	b.click("Sign in")
+	b.sees("Overview")
+	return b
+}
+
+// TestConsoleAccess: somebody makes a policy, and a certificate with it for a device, which connects and
+// is cut off when the certificate is revoked; makes an API key, and revokes it.
+func TestConsoleAccess(t *testing.T) {
+	f := tlsFleet(t)
+	b := signedIn(f)
+	thing, policy, key := f.thing("pump"), f.name("device"), f.name("ci")
+	b.open("/console/new-policy")
+	b.fill("name", policy)
+	b.click("Create the policy")
+	b.sees("was created")
+	b.open("/console/new-certificate?thing=" + thing)
+	b.fill("policy", "nobody")
+	b.click("Make it")
+	b.sees("nobody")
+	b.fill("policy", policy)
+	b.click("Make it")
+	b.sees("Its private key is shown this once")
+	texts := evaluated[[]string](b, `[...document.querySelectorAll("pre")].map(e => e.innerText)`)
+	if links := evaluated[[]string](b, `[...document.querySelectorAll("a[download]")].map(e => decodeURIComponent(e.href.split(",")[1]))`); len(texts) != 3 || strings.Join(links, "") != strings.Join(texts, "") {
+		t.Errorf("files to download: %q, shown: %q", links, texts)
+	}
+	b.picture("new-certificate")
+	pair, err := tls.X509KeyPair([]byte(texts[0]), []byte(texts[1]))
+	f.must(err)
+	d, err := f.overTLS(f.mqtts, f.config(with(identity{tls: pair})), thing, 5)
+	f.must(err)
+	b.open("/console/things/" + thing)
+	b.sees("connected")
+	b.leaving(`document.querySelector("a[href*='/console/certificates/']").click()`)
+	b.sees(policy)
+	b.picture("certificate")
+	at := evaluated[string](b, "location.pathname")
+	b.click("Revoke…")
+	b.sees("Its device is disconnected at once")
+	b.click("Revoke")
+	b.sees("It is revoked.")
+	select {
+	case <-d.gone:
+	case <-time.After(patience):
+		t.Error("the device is still connected")
+	}
+	f.shut(f.mqtts, f.config(with(identity{tls: pair})))
+	b.open("/console/policies/" + policy)
+	b.picture("policy")
+	b.fill("document", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iot:*","Resource":"*"}]}`)
+	b.click("Put it in force")
+	b.sees("Version 2")
+	b.click("Put version 1 in force")
+	b.sees("Version 1")
+	b.click("Delete version 2")
+	b.click("Delete…")
+	b.click("Delete")
+	b.sees("attached") // the refusal says to what
+	b.open(at)
+	b.click("Delete…")
+	b.click("Delete")
+	b.sees("The certificate was deleted")
+	b.open("/console/policies/" + policy + "/delete")
+	b.click("Delete")
+	b.open("/console/policies/" + policy)
+	b.sees("Not found")
+
+	b.open("/console/keys")
+	b.fill("name", key)
+	b.click("Make the key")
+	b.sees("Its secret is shown this once")
+	b.picture("keys")
+	credentials := regexp.MustCompile(`aws_access_key_id = (\S+)\s+aws_secret_access_key = (\S+)`).FindStringSubmatch(evaluated[string](b, `document.querySelector("pre").innerText`))
+	other, server := *f, *f.server
+	other.server, server.key, server.secret = &server, credentials[1], credentials[2]
+	lesser := signedIn(&other)
+	lesser.open("/console/keys")
+	lesser.sees("You may not do this")
+	lesser.open("/console/things/" + thing)
+	lesser.sees("In no group")
+	b.leaving(fmt.Sprintf(`[...document.querySelectorAll("a")].find(e => e.textContent.includes("Revoke %s")).click()`, key))
+	b.click("Revoke")
+	b.sees("The key was revoked")
+	lesser.open("/console/things/" + thing)
+	lesser.sees("Sign in with an API key")
+	b.open("/console/audit?who=" + f.key)
+	b.sees("CreateKeysAndCertificate")
+	b.picture("audit")
+	for _, path := range []string{"/console/certificates", "/console/new-certificate", "/console/policies", "/console/new-policy", "/console/keys", "/console/audit"} {
+		b.accessible(path)
+		b.fits(path)
+	}
+}
+
+// TestConsoleFiles: somebody uploads a file, with JavaScript and without, gets it back, and deletes it.
+func TestConsoleFiles(t *testing.T) {
+	f := tlsFleet(t)
+	b := signedIn(f)
+	name := strings.ToLower(f.name("firmware"))
+	b.open("/console/files")
+	b.fill("name", "No")
+	evaluated[bool](b, `document.querySelector("form.card").noValidate = true`)
+	b.click("Create the bucket")
+	b.sees("not valid")
+	b.fill("name", name)
+	b.click("Create the bucket")
+	b.sees("Nothing is here")
+	folder := t.TempDir()
+	file := filepath.Join(folder, "ein Bild +1.bin")
+	content := bytes.Repeat([]byte("drover\n"), 500_000)
+	f.must(os.WriteFile(file, content, 0o600))
+	b.open("/console/files/" + name + "?prefix=v7/")
+	for _, script := range []bool{true, false} {
+		if !script {
+			f.must(os.Truncate(file, 1000))
+			evaluated[bool](b, `document.querySelector("form[data-upload]").outerHTML += ""; true`) // without what listens
+		}
+		b.do(chromedp.SetUploadFiles("input[type=file]", []string{file}))
+		b.click("Upload")
+		b.sees("ein Bild +1.bin")
+		b.sees(map[bool]string{true: "3.5 MB", false: "1 KB"}[script])
+	}
+	b.picture("files")
+	got := evaluated[int](b, `(() => {
+		const ask = new XMLHttpRequest();
+		ask.open("GET", document.querySelector("a[download]").href, false);
+		ask.overrideMimeType("text/plain; charset=x-user-defined");
+		ask.send();
+		return ask.getResponseHeader("content-disposition").startsWith("attachment") ? ask.responseText.length : -1;
+	})()`)
+	if got != 1000 {
+		t.Errorf("%d bytes came back", got)
+	}
+	b.accessible("/console/files/" + name + "?prefix=v7/")
+	b.fits("/console/files/" + name + "?prefix=v7/")
+	b.accessible("/console/files")
+	b.open("/console/files/" + name + "/delete")
+	b.click("Delete")
+	b.sees("not empty")
+	b.open("/console/files/" + name + "?prefix=v7/")
+	b.leaving(`document.querySelector("td a[href*='delete']").click()`)
+	b.click("Delete")
+	b.sees("was deleted")
+	b.open("/console/files/" + name + "/delete")
+	b.click("Delete")
+	b.sees("was deleted")
+}
+
+// TestConsoleJobs: jobs by query, by list and by template; a job is changed while it goes on.
+func TestConsoleJobs(t *testing.T) {
+	f := fleetOn(t, ownServer(t))
+	b := signedIn(f)
+	b.open("/console/things?q=nobody")
+	b.sees("There are no such things")
+	_, err := f.api.UpdateIndexingConfiguration(f.ctx, &iot.UpdateIndexingConfigurationInput{ThingIndexingConfiguration: &types.ThingIndexingConfiguration{ThingIndexingMode: types.ThingIndexingModeRegistry}})
+	f.must(err)
+	var list strings.Builder
+	for i := range 120 {
+		name := fmt.Sprintf("pump-%03d", i)
+		f.typed(name, map[string]string{"site": "north", "line": itoa(i % 2), "first": itoa(min(i, 1))})
+		fmt.Fprintln(&list, name)
+	}
+	f.eventually("things are in the index", func() bool {
+		out, err := f.api.SearchIndex(f.ctx, &iot.SearchIndexInput{QueryString: aws.String("attributes.site:north")})
+		return err == nil && len(out.Things) > 0
+	})
+	targets := func(job string) (targets []string) {
+		out, err := f.api.DescribeJob(f.ctx, &iot.DescribeJobInput{JobId: &job})
+		f.must(err)
+		return out.Job.Targets
+	}
+	b.open("/console/things?q=attributes.first:0")
+	b.sees("pump-000")
+	b.click("New job for these…")
+	b.fill("id", "one", "document", `{"a":1}`)
+	b.click("Check")
+	b.sees("Create the job for 1 device")
+	b.click("Create the job")
+	b.sees("was created")
+	if got := targets("one"); len(got) != 1 || got[0] != f.thingARN("pump-000") {
+		t.Errorf("%v", got)
+	}
+	b.open("/console/new-job?query=attributes.site:north")
+	b.fill("id", "many", "document", `{"a":1}`, "rate", "10")
+	b.click("Check")
+	b.sees("job-many is made for it")
+	b.sees("aws iot create-dynamic-thing-group")
+	b.click("Create the job")
+	b.sees("was created")
+	f.eventually("ten have it", func() bool { return len(f.executions("many")) == 10 })
+	names := filepath.Join(t.TempDir(), "list.txt")
+	f.must(os.WriteFile(names, []byte(list.String()), 0o600))
+	document := filepath.Join(t.TempDir(), "document.json")
+	f.must(os.WriteFile(document, []byte(`{"from":"a file"}`), 0o600))
+	b.open("/console/new-job")
+	b.fill("id", "listed", "rate", "1000")
+	b.do(chromedp.SetUploadFiles("input[name=list]", []string{names}), chromedp.SetUploadFiles("input[name=file]", []string{document}))
+	b.click("Check")
+	b.sees("for 120 devices")
+	b.sees("the things of the list")
+	b.click("Create the job")
+	b.sees("was created")
+	b.sees("a file")
+	f.eventually("all have it", func() bool { return len(f.executions("listed")) == 120 })
+
+	b.open("/console/jobs/many")
+	b.sees("at most 10 devices a minute now")
+	b.click("Change…")
+	b.fill("rate", "1", "base", "x", "factor", "2", "after", "1000")
+	b.click("Change it")
+	b.sees("is not a number")
+	b.fill("rate", "500", "base", "", "factor", "", "after", "", "percent", "30", "least", "7", "description", "faster")
+	b.picture("edit-job")
+	b.click("Change it")
+	b.sees("many was changed")
+	out, err := f.api.DescribeJob(f.ctx, &iot.DescribeJobInput{JobId: aws.String("many")})
+	f.must(err)
+	if j := out.Job; aws.ToInt32(j.JobExecutionsRolloutConfig.MaximumPerMinute) != 500 || aws.ToString(j.Description) != "faster" || len(j.AbortConfig.CriteriaList) != 1 {
+		t.Errorf("%+v", j)
+	}
+
+	template, err := f.api.CreateJobTemplate(f.ctx, &iot.CreateJobTemplateInput{JobTemplateId: aws.String("reboot"), Description: aws.String("reboot"), Document: aws.String(`{"operation":"reboot"}`),
+		JobExecutionsRolloutConfig: &types.JobExecutionsRolloutConfig{MaximumPerMinute: aws.Int32(77)}})
+	f.must(err)
+	b.open("/console/new-job?target=pump-001")
+	b.fill("id", "templated", "template", *template.JobTemplateArn, "rate", "")
+	evaluated[bool](b, `document.querySelector("[name=continuous]").checked = true`)
+	b.click("Rehearse")
+	b.sees("Rehearsal with 1 devices")
+	b.click("Create the job")
+	b.sees("At most 77 devices a minute")
+	b.click("Add targets…")
+	b.fill("targets", "pump-002")
+	b.click("Check")
+	b.click("Add 1 device")
+	b.sees("is not a thing group")
+	b.fill("targets", "job-listed")
+	b.click("Check")
+	b.click("Add 120 devices")
+	b.sees("templated has more targets")
+	if got := targets("templated"); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+	b.accessible("/console/jobs/templated/targets")
+	b.accessible("/console/jobs/templated/edit")
+	b.fits("/console/jobs/templated/edit")
+	b.open("/console/jobs/templated")
+	b.click("Who did what to it")
+	b.sees("AssociateTargetsWithJob")
 }

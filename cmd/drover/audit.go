@@ -19,6 +19,8 @@ import (
 
 	"drover/internal/audit"
 	"drover/internal/auth"
+	"drover/internal/console"
+	"drover/internal/objects"
 	"drover/internal/wire"
 )
 
@@ -50,6 +52,10 @@ func (a *auditor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.next.ServeHTTP(w, r)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, console.Path) && (r.URL.Path != console.SignIn || r.Method != http.MethodPost) {
+		a.next.ServeHTTP(w, r) // what pages ask of the API is noted there
+		return
+	}
 	trail := &auth.Trail{}
 	answer := &recorder{ResponseWriter: w, status: http.StatusOK}
 	a.next.ServeHTTP(answer, r.WithContext(auth.WithTrail(r.Context(), trail)))
@@ -62,7 +68,7 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 	if device || trail.Identity == nil && !refused {
 		return
 	}
-	s3 := auth.IsS3(r)
+	s3 := auth.IsS3(r) || objects.IsHost(r.Host)
 	if s3 && !refused && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return // downloads, mostly of devices: the store of objects counts them
 	}
@@ -84,7 +90,9 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 		e.Operation = "s3:" + r.Method
 	}
 	if e.Operation == "" {
-		if own, ok := strings.CutPrefix(r.URL.Path, "/_drover/"); ok {
+		if r.URL.Path == console.SignIn {
+			e.Operation = "drover:SignIn"
+		} else if own, ok := strings.CutPrefix(r.URL.Path, "/_drover/"); ok {
 			own, _, _ = strings.Cut(own, "/")
 			e.Operation = "drover:" + shorten(own)
 		} else if e.Operation = a.operation(r); e.Operation == "" {

@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +30,8 @@ func (s *server) openConsole(things *registry.Registry, publisher *dataplane.Pub
 		return err
 	}
 	s.console, err = console.New(console.Config{
-		Jobs: s.engine, Registry: things, API: api, Realm: realm, Permit: s.access.Permit, Keys: s.keys, Failures: s.failures, Secret: seal,
-		Fleet: fleetSide{s.broker, publisher, s.front.ready}, Version: version(), Now: s.clock.now, Logger: s.log,
+		Jobs: s.engine, Registry: things, API: api, Realm: realm, Permit: s.access.Permit, Keys: s.keys, Failures: s.failures, Secret: seal, Files: s.front.objects != nil,
+		Fleet: fleetSide{s.broker, publisher, s.front.ready, s.engine}, Version: version(), Now: s.clock.now, Logger: s.log,
 		Rehearse: func(ctx context.Context, r console.Rehearsal) (*console.Outcome, error) {
 			return rehearsed(ctx, r, realm)
 		},
@@ -46,6 +49,7 @@ type fleetSide struct {
 	broker    *broker.Broker
 	publisher *dataplane.Publisher
 	ready     *readiness
+	engine    *engine.Engine
 }
 
 // Online implements console.Fleet.
@@ -57,15 +61,41 @@ func (f fleetSide) Presence(clientID string) (console.Presence, bool) {
 	return console.Presence{Connected: p.Connected, Ended: p.Ended}, known
 }
 
+// lateAfter is how late a loop may be: rollouts go by the minute.
+const lateAfter = 10 * time.Second
+
 // Health implements console.Fleet.
-func (f fleetSide) Health(context.Context) []console.Check {
-	lacks := f.ready.look()
-	if len(lacks) == 0 {
-		return []console.Check{{Name: "Ready", Text: "the database takes changes, and what is committed is published", OK: true}}
+func (f fleetSide) Health(ctx context.Context) (checks []console.Check) {
+	for _, lack := range f.ready.look() {
+		checks = append(checks, console.Check{Name: "Not ready", Text: lack})
 	}
-	checks := make([]console.Check, len(lacks))
-	for i, lack := range lacks {
-		checks[i] = console.Check{Name: "Not ready", Text: lack}
+	if len(checks) == 0 {
+		checks = append(checks, console.Check{Name: "Ready", Text: "the database takes changes, and what is committed is published", OK: true})
+	}
+	lags := f.engine.Lags()
+	var loops []string
+	onTime := true
+	for _, loop := range slices.Sorted(maps.Keys(lags)) {
+		text := loop
+		if lags[loop] >= time.Second {
+			text += " " + lags[loop].Round(time.Second).String() + " late"
+		}
+		loops = append(loops, text)
+		onTime = onTime && lags[loop] < lateAfter
+	}
+	if len(loops) > 0 {
+		checks = append(checks, console.Check{Name: map[bool]string{true: "On time", false: "Late"}[onTime], Text: strings.Join(loops, ", "), OK: onTime})
+	}
+	nodes, err := f.engine.Nodes(ctx)
+	if err != nil {
+		return append(checks, console.Check{Name: "Nodes", Text: "the database does not say which there are"})
+	}
+	if len(nodes) < 2 {
+		return checks // alone
+	}
+	for _, n := range nodes {
+		text := map[bool]string{true: "has given no sign of life; another node takes over from it", false: "shares the database"}[n.Dead]
+		checks = append(checks, console.Check{Name: fmt.Sprintf("Node %d", n.ID), Text: strings.TrimSpace(n.Name + " " + text), OK: !n.Dead})
 	}
 	return checks
 }

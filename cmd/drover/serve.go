@@ -435,9 +435,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	audited := auditor{next: s.front, entries: s.audit, operation: api.Operation, owner: s.keys.Owner, log: s.log, counter: newAuditCounter(metrics)}
 	s.http = s.httpServer(counts, &audited)
 	if s.cfg.Console {
-		inside := audited
-		inside.next = s.front.control
-		if err := s.openConsole(things, publisher, &inside, realm); err != nil {
+		if err := s.openConsole(things, publisher, &audited, realm); err != nil {
 			return nil, err
 		}
 		s.http.RegisterOnShutdown(s.console.Close)

@@ -43,6 +43,10 @@ type Identity struct {
 	Secure    bool       // it came over TLS
 }
 
+// Inside is the Service of identities that the server itself has found out, such as those of people who
+// are signed in to the console: their requests come from within the process and are not signed.
+const Inside = "console"
+
 type identityKey struct{}
 
 // WithIdentity returns a context that carries id. It is noted in the trail of ctx, if it has one.

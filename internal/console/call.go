@@ -2,10 +2,14 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"drover/internal/auth"
 	"drover/internal/iot"
@@ -29,39 +33,41 @@ func (r *request) call(method, path string, query url.Values, in, out any, heade
 	if err != nil {
 		return err
 	}
-	rq.RequestURI, rq.Host, rq.RemoteAddr = rq.URL.RequestURI(), r.Host, r.RemoteAddr
 	for i := 0; i+1 < len(header); i += 2 {
 		rq.Header.Set(header[i], header[i+1])
 	}
-	w := &answer{header: http.Header{}, status: http.StatusOK}
-	r.API.ServeHTTP(w, rq)
-	if w.status < 300 {
-		if out == nil {
-			return nil
-		}
-		return json.Unmarshal(w.body.Bytes(), out)
+	text, err := r.ask(rq)
+	if err != nil || out == nil {
+		return err
 	}
-	var refusal struct{ Message string }
-	if err := json.Unmarshal(w.body.Bytes(), &refusal); err != nil || refusal.Message == "" {
-		refusal.Message = http.StatusText(w.status)
-	}
-	switch {
-	case w.status == http.StatusForbidden:
-		return &auth.Error{Code: auth.CodeAccessDenied, Status: w.status, Message: refusal.Message}
-	case w.status == http.StatusNotFound:
-		return iot.Errorf(iot.NotFound, "%s", refusal.Message)
-	case w.status == http.StatusConflict:
-		return iot.Errorf(iot.AlreadyExists, "%s", refusal.Message)
-	case w.status == http.StatusServiceUnavailable || w.status == http.StatusTooManyRequests:
-		return iot.Errorf(iot.Unavailable, "%s", refusal.Message)
-	case w.status >= 500:
-		return iot.Errorf(iot.Internal, "%s", refusal.Message)
-	}
-	return iot.Errorf(iot.InvalidRequest, "%s", refusal.Message)
+	return json.Unmarshal(text, out)
 }
 
-// answer is an answer of the API.
+// ask has the server answer a request as if it had come over the network.
+func (r *request) ask(rq *http.Request) ([]byte, error) {
+	r.dress(rq)
+	w := &answer{ResponseWriter: r.w, header: http.Header{}, status: http.StatusOK}
+	r.API.ServeHTTP(w, rq)
+	if w.status < 300 {
+		return w.body.Bytes(), nil
+	}
+	return nil, w.refusal()
+}
+
+// dress gives a request what it would have if it had come over the network.
+func (r *request) dress(rq *http.Request) {
+	rq.RequestURI, rq.RemoteAddr = rq.URL.RequestURI(), r.RemoteAddr
+	if rq.Host == "" {
+		rq.Host = r.Host
+	}
+	if rq.Body == nil {
+		rq.Body = http.NoBody // as servers have it
+	}
+}
+
+// answer is an answer of the API. The connection below it is that of who asked.
 type answer struct {
+	http.ResponseWriter
 	header http.Header
 	status int
 	body   bytes.Buffer
@@ -70,3 +76,60 @@ type answer struct {
 func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// refusal is what the API says, in JSON or, where it is S3's, in XML.
+func (a *answer) refusal() error {
+	var said struct {
+		Message string `json:"message" xml:"Message"`
+	}
+	if json.Unmarshal(a.body.Bytes(), &said) != nil && xml.Unmarshal(a.body.Bytes(), &said) != nil || said.Message == "" {
+		said.Message = http.StatusText(a.status)
+	}
+	code := iot.InvalidRequest
+	switch {
+	case a.status == http.StatusForbidden:
+		return &auth.Error{Code: auth.CodeAccessDenied, Status: a.status, Message: said.Message}
+	case a.status == http.StatusNotFound:
+		code = iot.NotFound
+	case a.status == http.StatusConflict:
+		code = iot.AlreadyExists
+	case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
+		code = iot.Unavailable
+	case a.status >= 500:
+		code = iot.Internal
+	}
+	return iot.Errorf(code, "%s", said.Message)
+}
+
+// s3 is a request to the object store.
+func (r *request) s3(ctx context.Context, method, bucket, key string, query url.Values, body io.Reader) (*http.Request, error) {
+	u := url.URL{Scheme: "http", Host: "s3.console", Path: "/" + bucket, RawQuery: query.Encode()}
+	if key != "" {
+		u.Path += "/" + key
+	}
+	rq, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, iot.Errorf(iot.InvalidRequest, "%s: %v", key, err)
+	}
+	return rq, nil
+}
+
+// seconds is a time as the API writes it.
+type seconds float64
+
+// Time is the same time in milliseconds.
+func (s seconds) Time() iot.Time { return iot.Time(float64(s) * 1000) }
+
+// text is the message of an error for who caused it, and whether it is one of those.
+func told(err error) (text string, ok bool) {
+	if refused, ok := errors.AsType[*auth.Error](err); ok {
+		return refused.Message, true
+	}
+	if known, ok := errors.AsType[*iot.Error](err); ok && known.Code != iot.Internal {
+		return strings.TrimSpace(known.Message), true
+	}
+	return "", false
+}

@@ -26,6 +26,9 @@ import (
 // Path is where the console is served.
 const Path = "/console/"
 
+// SignIn is where forms are sent with which people sign in. Who does is in the trail of the request.
+const SignIn = Path + "sign-in"
+
 //go:embed templates static
 var files embed.FS
 
@@ -33,7 +36,8 @@ var files embed.FS
 type Config struct {
 	Jobs     Jobs
 	Registry Registry
-	// API is the control plane, which expects the caller's identity in the context.
+	// API is what the server answers over HTTP. It takes the caller's identity from the context, with
+	// auth.Inside as its service.
 	API    http.Handler
 	Realm  iot.Realm
 	Permit func(ctx context.Context, action string, resources ...string) error
@@ -43,6 +47,8 @@ type Config struct {
 	// Secret seals sessions: 32 bytes. Consoles with the same secret know each other's sessions.
 	Secret []byte
 	Fleet  Fleet
+	// Files says that API has an object store, at hosts that are named like S3's.
+	Files bool
 	// Rehearse tries a job out; nil: it cannot be done.
 	Rehearse func(context.Context, Rehearsal) (*Outcome, error)
 	Version  string
@@ -104,7 +110,7 @@ func (c *Console) routes() {
 	c.mux = http.NewServeMux()
 	c.mux.HandleFunc("GET /console/static/{hash}/{name}", c.static)
 	c.mux.HandleFunc("GET /console/sign-in", c.open((*request).signInPage))
-	c.mux.HandleFunc("POST /console/sign-in", c.open((*request).signIn))
+	c.mux.HandleFunc("POST "+SignIn, c.open((*request).signIn))
 	c.mux.HandleFunc("POST /console/sign-out", c.open((*request).signOut))
 	for pattern, h := range map[string]handler{
 		"GET /console/{$}":       (*request).overview,
@@ -114,14 +120,43 @@ func (c *Console) routes() {
 		"POST /console/new-job":  (*request).createJob,
 		"GET /console/jobs/{id}": (*request).job,
 
-		"GET /console/jobs/{id}/live":      (*request).liveJob,
-		"GET /console/jobs/{id}/{action}":  (*request).jobAction,
-		"POST /console/jobs/{id}/{action}": (*request).doJobAction,
-		"GET /console/things":              (*request).things,
-		"GET /console/things/{name}":       (*request).thing,
-		"GET /console/groups":              (*request).groups,
-		"GET /console/groups/{name}":       (*request).group,
-		"GET /console/":                    (*request).nowhere,
+		"GET /console/jobs/{id}/edit":              (*request).editJob,
+		"POST /console/jobs/{id}/edit":             (*request).doEditJob,
+		"GET /console/jobs/{id}/targets":           (*request).addTargets,
+		"POST /console/jobs/{id}/targets":          (*request).addTargets,
+		"GET /console/jobs/{id}/live":              (*request).liveJob,
+		"GET /console/jobs/{id}/{action}":          (*request).jobAction,
+		"POST /console/jobs/{id}/{action}":         (*request).doJobAction,
+		"GET /console/things":                      (*request).things,
+		"GET /console/things/{name}":               (*request).thing,
+		"GET /console/groups":                      (*request).groups,
+		"GET /console/groups/{name}":               (*request).group,
+		"GET /console/certificates":                (*request).certificates,
+		"GET /console/certificates/{id}":           (*request).certificate,
+		"GET /console/certificates/{id}/{action}":  (*request).certificateAction,
+		"POST /console/certificates/{id}/{action}": (*request).doCertificateAction,
+		"GET /console/new-certificate":             (*request).newCertificate,
+		"POST /console/new-certificate":            (*request).createCertificate,
+		"GET /console/policies":                    (*request).policies,
+		"GET /console/policies/{name}":             (*request).policy,
+		"GET /console/policies/{name}/{action}":    (*request).policyAction,
+		"POST /console/policies/{name}/{action}":   (*request).doPolicyAction,
+		"GET /console/new-policy":                  (*request).newPolicy,
+		"POST /console/new-policy":                 (*request).createPolicy,
+		"GET /console/keys":                        (*request).keys,
+		"POST /console/keys":                       (*request).createKey,
+		"GET /console/keys/{id}/revoke":            (*request).keyAction,
+		"POST /console/keys/{id}/revoke":           (*request).revokeKey,
+		"GET /console/files":                       (*request).files,
+		"POST /console/files":                      (*request).createBucket,
+		"GET /console/files/{bucket}":              (*request).bucket,
+		"POST /console/files/{bucket}":             (*request).upload,
+		"GET /console/files/{bucket}/delete":       (*request).fileAction,
+		"POST /console/files/{bucket}/delete":      (*request).deleteFile,
+		"GET /console/objects/{bucket}/{key...}":   (*request).download,
+		"PUT /console/objects/{bucket}/{key...}":   (*request).put,
+		"GET /console/audit":                       (*request).audit,
+		"GET /console/":                            (*request).nowhere,
 	} {
 		c.mux.HandleFunc(pattern, c.signedIn(h))
 	}
@@ -159,12 +194,18 @@ type request struct {
 
 type handler func(*request) error
 
+// maxForm is the most that a form may hold, in bytes; files are bounded by the object store.
+const maxForm = 4 << 20
+
 func (r *request) nowhere() error { return iot.Errorf(iot.NotFound, "There is no such page.") }
 
 // open serves who is not signed in, too.
 func (c *Console) open(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		rq := &request{Console: c, Request: r, w: w}
+		if !strings.HasPrefix(r.URL.Path, Path+"objects/") && !strings.HasPrefix(r.URL.Path, Path+"files/") {
+			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		}
 		rq.restore()
 		rq.finish(h(rq))
 	}
@@ -236,6 +277,7 @@ type frame struct {
 	Who            string
 	Notice         string
 	Data           any
+	Files          bool
 	r              *request
 }
 
@@ -254,7 +296,7 @@ func (f frame) Can(action string, names ...string) bool {
 // render writes a page.
 func (r *request) render(status int, page, title string, data any) error {
 	var b bytes.Buffer
-	f := frame{Title: title, Section: r.section(), Version: r.Version, Who: r.session.Name, Data: data, r: r, Notice: r.takeNotice()}
+	f := frame{Title: title, Section: r.section(), Version: r.Version, Who: r.session.Name, Files: r.Files, Data: data, r: r, Notice: r.takeNotice()}
 	if err := r.pages[page].ExecuteTemplate(&b, "layout", f); err != nil {
 		return fmt.Errorf("page %s: %w", page, err)
 	}

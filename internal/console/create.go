@@ -2,8 +2,10 @@ package console
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,103 +17,202 @@ import (
 
 // jobForm is a new job as the form has it.
 type jobForm struct {
-	ID, Description, Targets, Document string
-	Continuous                         bool
-	Rate                               string // at most so many a minute; "" = no bound
-	Base, Factor, After                string // slow start: base rate, times, after each so many that succeeded
-	Percent, Least                     string // abort
-	Timeout                            string // minutes
-	Retries                            string
-	Success, Work                      string // of the rehearsal: percent, minutes
+	ID, Description      string
+	Targets              string // names and ARNs
+	Query                string // of the fleet index: its things are targets, too
+	Document             string
+	Source               string // URL of the document in an object store, instead of it
+	Template, Parameters string // ARN of a job template instead of a document; lines of KEY=VALUE
+	Continuous           bool
+	Rate                 string // at most so many a minute; "" = no bound
+	Base, Factor, After  string // slow start: base rate, times, after each so many that succeeded
+	Percent, Least       string // abort
+	Timeout              string // minutes
+	Retries              string
+	Success, Work        string // of the rehearsal: percent, minutes
 }
 
 func (r *request) form() jobForm {
 	v := func(name string) string { return strings.TrimSpace(r.FormValue(name)) }
 	return jobForm{
-		ID: v("id"), Description: v("description"), Targets: r.FormValue("targets"), Document: r.FormValue("document"), Continuous: v("continuous") != "",
+		ID: v("id"), Description: v("description"), Targets: v("targets"), Query: v("query"), Document: r.FormValue("document"), Source: v("source"),
+		Template: v("template"), Parameters: v("parameters"), Continuous: v("continuous") != "",
 		Rate: v("rate"), Base: v("base"), Factor: v("factor"), After: v("after"), Percent: v("percent"), Least: v("least"), Timeout: v("timeout"), Retries: v("retries"),
 		Success: v("success"), Work: v("work"),
 	}
 }
 
-// request is the body of CreateJob, and how many things its targets have, as far as 10,000. An error is one for
-// who filled the form in.
-func (f jobForm) request(r *request) (body map[string]any, things int, err error) {
-	number := func(member, text string) (json.Number, error) {
-		if _, err := strconv.ParseFloat(text, 64); err != nil {
-			return "", iot.Errorf(iot.InvalidRequest, "%s: %q is not a number", member, text)
+// read puts the files of the form where they are for: a list of targets, a document.
+func (f *jobForm) read(r *request) error {
+	for field, to := range map[string]*string{"list": &f.Targets, "file": &f.Document} {
+		file, _, err := r.FormFile(field)
+		if errors.Is(err, http.ErrMissingFile) || errors.Is(err, http.ErrNotMultipart) {
+			continue
 		}
-		return json.Number(text), nil
+		if err != nil {
+			return iot.Errorf(iot.InvalidRequest, "The file could not be read: %v", err)
+		}
+		text, err := io.ReadAll(file)
+		if err != nil {
+			return err
+		}
+		if field == "list" && *to != "" {
+			*to += "\n"
+			*to += string(text)
+		} else if len(text) > 0 {
+			*to = string(text)
+		}
 	}
-	body = map[string]any{"document": f.Document}
+	return nil
+}
+
+// formNumber is a number of a form; the error names the field.
+func formNumber(field, text string) (json.Number, error) {
+	if _, err := strconv.ParseFloat(text, 64); err != nil {
+		return "", iot.Errorf(iot.InvalidRequest, "%s: %q is not a number", field, text)
+	}
+	return json.Number(text), nil
+}
+
+// request is the body of CreateJob without its targets. An error is one for who filled the form in.
+func (f jobForm) request() (map[string]any, error) {
+	body, err := f.config()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case f.Template != "":
+		body["jobTemplateArn"] = f.Template
+		parameters := map[string]string{}
+		for line := range strings.Lines(f.Parameters) {
+			if line = strings.TrimSpace(line); line == "" {
+				continue
+			}
+			key, value, ok := strings.Cut(line, "=")
+			if !ok {
+				return nil, iot.Errorf(iot.InvalidRequest, "Parameters: %q is not KEY=VALUE", line)
+			}
+			parameters[strings.TrimSpace(key)] = strings.TrimSpace(value)
+		}
+		if len(parameters) > 0 {
+			body["documentParameters"] = parameters
+		}
+	case f.Source != "":
+		body["documentSource"] = f.Source
+	default:
+		body["document"] = f.Document
+	}
 	if f.Description != "" {
 		body["description"] = f.Description
 	}
 	if f.Continuous {
 		body["targetSelection"] = "CONTINUOUS"
 	}
-	targets := []string{}
-	for _, line := range strings.Fields(strings.ReplaceAll(f.Targets, ",", " ")) {
-		arn, n, err := r.target(line)
+	return body, nil
+}
+
+// maxTargets is how many targets the API takes at once.
+const maxTargets = 100
+
+// aim finds the targets of a new job. A query that finds few things stands for them; of one that finds more,
+// and of a long list, a group is made when the job is, which group names.
+func (f *jobForm) aim(r *request) (arns []string, things int, group string, err error) {
+	if f.Query != "" {
+		found, more, err := r.find(f.Query)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, "", err
 		}
-		targets = append(targets, arn)
-		things += n
+		if more {
+			if f.Targets != "" {
+				return nil, 0, "", iot.Errorf(iot.InvalidRequest, "Targets: %q finds more than %d things, which become a group; do not name others besides.", f.Query, maxTargets)
+			}
+			return []string{r.Realm.ARN(iot.KindGroup, f.group())}, maxCounted, f.group(), nil
+		}
+		f.Targets, f.Query = strings.TrimSpace(f.Targets+"\n"+strings.Join(found, "\n")), ""
 	}
-	body["targets"] = targets
-	rollout := map[string]any{}
-	if f.Rate != "" {
-		if rollout["maximumPerMinute"], err = number("Rate", f.Rate); err != nil {
-			return nil, 0, err
+	if arns, things, err = r.targets(f.Targets); err != nil || len(arns) <= maxTargets {
+		return arns, things, "", err
+	}
+	if len(arns) > maxListed {
+		return nil, 0, "", iot.Errorf(iot.InvalidRequest, "Targets: a list has at most %d names", maxListed)
+	}
+	for _, arn := range arns {
+		if !strings.HasPrefix(arn, r.Realm.ARN(iot.KindThing, "")) {
+			return nil, 0, "", iot.Errorf(iot.InvalidRequest, "Targets: a list of more than %d names becomes a group, in which only things can be", maxTargets)
 		}
 	}
-	if f.Base != "" || f.Factor != "" || f.After != "" {
-		rate := map[string]any{}
-		if rate["baseRatePerMinute"], err = number("Slow start, rate at first", f.Base); err != nil {
-			return nil, 0, err
+	return []string{r.Realm.ARN(iot.KindGroup, f.group())}, things, f.group(), nil
+}
+
+// group is the name of the group that is made for a job.
+func (f *jobForm) group() string { return "job-" + f.ID }
+
+// maxListed is how many things a list may name. Each takes a request to the API.
+const maxListed = 10_000
+
+// find searches for things, as many as can be targets, and reports whether there are more.
+func (r *request) find(query string) (names []string, more bool, err error) {
+	if err := r.may("iot:SearchIndex", r.Realm.ARN(iot.KindIndex, string(iot.ThingsIndex))); err != nil {
+		return nil, false, err
+	}
+	found, _, next, err := r.Registry.Search(r.Context(), iot.Search{Query: query}, iot.Page{Limit: maxTargets})
+	if err != nil {
+		return nil, false, err
+	}
+	if len(found) == 0 {
+		return nil, false, iot.Errorf(iot.InvalidRequest, "Targets: %q finds no thing", query)
+	}
+	for i := range found {
+		names = append(names, string(found[i].Thing.Name))
+	}
+	return names, next != "", nil
+}
+
+// makeGroup makes the group of a job: a dynamic one of its query, or one of a list.
+func (f *jobForm) makeGroup(r *request) error {
+	name, description := f.group(), "Made for the job "+f.ID
+	if f.Query != "" {
+		in := map[string]any{"queryString": f.Query, "thingGroupProperties": map[string]string{"thingGroupDescription": description}}
+		if err := r.call(http.MethodPost, "/dynamic-thing-groups/"+url.PathEscape(name), nil, in, nil); err != nil {
+			return err
 		}
-		if rate["incrementFactor"], err = number("Slow start, factor", f.Factor); err != nil {
-			return nil, 0, err
+		return r.filled(iot.GroupName(name))
+	}
+	in := map[string]any{"thingGroupProperties": map[string]string{"thingGroupDescription": description}}
+	if err := r.call(http.MethodPost, "/thing-groups/"+url.PathEscape(name), nil, in, nil); err != nil {
+		return err
+	}
+	arns, _, err := r.targets(f.Targets)
+	if err != nil {
+		return err
+	}
+	for _, arn := range arns {
+		if err := r.call(http.MethodPut, "/thing-groups/addThingToThingGroup", nil, map[string]string{"thingGroupName": name, "thingArn": arn}, nil); err != nil {
+			return err
 		}
-		n, err := number("Slow start, after so many", f.After)
+	}
+	return nil
+}
+
+// filled waits until a dynamic group has its members: a job takes those that there are when it is made.
+func (r *request) filled(name iot.GroupName) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 20 * 60 { // a minute
+		g, _, err := r.Registry.Group(r.Context(), name)
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
-		rate["rateIncreaseCriteria"] = map[string]any{"numberOfSucceededThings": n}
-		rollout["exponentialRate"] = rate
-	}
-	if len(rollout) > 0 {
-		body["jobExecutionsRolloutConfig"] = rollout
-	}
-	if f.Percent != "" || f.Least != "" {
-		percent, err := number("Abort, percent", f.Percent)
-		if err != nil {
-			return nil, 0, err
+		if g.Status == iot.IndexActive {
+			return nil
 		}
-		least, err := number("Abort, at least so many", f.Least)
-		if err != nil {
-			return nil, 0, err
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return r.Context().Err()
 		}
-		body["abortConfig"] = map[string]any{"criteriaList": []any{map[string]any{
-			"failureType": "ALL", "action": "CANCEL", "thresholdPercentage": percent, "minNumberOfExecutedThings": least,
-		}}}
 	}
-	if f.Timeout != "" {
-		n, err := number("Timeout", f.Timeout)
-		if err != nil {
-			return nil, 0, err
-		}
-		body["timeoutConfig"] = map[string]any{"inProgressTimeoutInMinutes": n}
-	}
-	if f.Retries != "" {
-		n, err := number("Retries", f.Retries)
-		if err != nil {
-			return nil, 0, err
-		}
-		body["jobExecutionsRetryConfig"] = map[string]any{"criteriaList": []any{map[string]any{"failureType": "ALL", "numberOfRetries": n}}}
-	}
-	return body, things, nil
+	return iot.Errorf(iot.Unavailable, "The group %s is still being filled. Make the job for it when it is active.", name)
 }
 
 // maxCounted is up to how many things of a group are counted.
@@ -159,18 +260,22 @@ func (r *request) newJob() error {
 	if err := r.may("iot:ListJobs", "*"); err != nil {
 		return err
 	}
-	f := jobForm{Document: "{\n  \"operation\": \"\"\n}", Rate: "1000", Success: "98", Work: "5", Targets: strings.TrimSpace(r.FormValue("target"))}
+	f := jobForm{Document: "{\n  \"operation\": \"\"\n}", Rate: "1000", Success: "98", Work: "5", Targets: strings.TrimSpace(r.FormValue("target")), Query: strings.TrimSpace(r.FormValue("query"))}
 	if failed := r.FormValue("retry"); failed != "" {
 		var err error
 		if f, err = r.retryOf(iot.JobID(failed)); err != nil {
 			return err
 		}
 	}
-	return r.render(http.StatusOK, "new-job", "New job", map[string]any{"Form": f, "Rehearse": r.Rehearse != nil})
+	templates, err := r.templates()
+	if err != nil {
+		return err
+	}
+	return r.render(http.StatusOK, "new-job", "New job", map[string]any{"Form": f, "Rehearse": r.Rehearse != nil, "Templates": templates})
 }
 
-// maxRetried is how many things a job has that is made of those that failed: an API request takes as many targets.
-const maxRetried = 100
+// maxRetried is how many things a job has that is made of those that failed.
+const maxRetried = 1000
 
 // retryOf is the form for a job on the things on which another has failed.
 func (r *request) retryOf(id iot.JobID) (f jobForm, err error) {
@@ -199,28 +304,51 @@ func (r *request) retryOf(id iot.JobID) (f jobForm, err error) {
 // createJob shows what a job would be, rehearses it, and creates it.
 func (r *request) createJob() error {
 	f := r.form()
-	data := map[string]any{"Form": f, "Rehearse": r.Rehearse != nil}
-	again := func(status int, err error) error {
-		data["Error"] = refusalText(err)
+	data := map[string]any{"Rehearse": r.Rehearse != nil}
+	show := func(err error) error {
+		status := http.StatusOK
+		if err != nil {
+			text, ok := told(err)
+			if !ok {
+				return err
+			}
+			data["Error"], status = text, http.StatusBadRequest
+		}
+		if data["Templates"], err = r.templates(); err != nil {
+			return err
+		}
+		data["Form"] = f
 		return r.render(status, "new-job", "New job", data)
 	}
 	if err := r.may("iot:CreateJob", r.Realm.ARN(iot.KindJob, f.ID)); err != nil {
 		return err
 	}
-	body, things, err := f.request(r)
-	if err != nil {
-		return again(http.StatusBadRequest, err)
+	if err := f.read(r); err != nil {
+		return show(err)
 	}
+	body, err := f.request()
+	if err != nil {
+		return show(err)
+	}
+	targets, things, group, err := f.aim(r)
+	if err != nil {
+		return show(err)
+	}
+	body["targets"] = targets
 	text, err := json.MarshalIndent(body, "", "  ")
 	if err != nil {
 		return err
 	}
-	data["Things"], data["Many"] = things, things >= maxCounted
-	data["Command"] = command(f.ID, string(text))
+	data["Things"], data["Many"], data["Group"], data["Command"] = things, things >= maxCounted || f.Query != "", group, command(f, group, string(text))
 	switch r.FormValue("do") {
 	case "create":
+		if group != "" {
+			if err := f.makeGroup(r); err != nil {
+				return show(err)
+			}
+		}
 		if err := r.call(http.MethodPut, "/jobs/"+url.PathEscape(f.ID), nil, body, nil); err != nil {
-			return again(http.StatusBadRequest, err)
+			return show(err)
 		}
 		r.notify("The job %s was created.", f.ID)
 		return r.redirect(Path + "jobs/" + url.PathEscape(f.ID))
@@ -228,27 +356,75 @@ func (r *request) createJob() error {
 		if r.Rehearse == nil {
 			return r.nowhere()
 		}
+		if err := r.plain(f, body); err != nil {
+			return show(err)
+		}
+		if text, err = json.Marshal(body); err != nil {
+			return err
+		}
 		o, err := r.rehearsed(f, text, things)
 		if err != nil {
-			return again(http.StatusBadRequest, err)
+			return show(err)
 		}
 		data["Outcome"] = o
 	}
 	data["Checked"] = true
-	return r.render(http.StatusOK, "new-job", "New job", data)
+	return show(nil)
 }
 
-func refusalText(err error) string {
-	if known, ok := err.(*iot.Error); ok { //nolint:errorlint // it is made here
-		return known.Message
+// plain makes a request one that needs nothing else: with what its template says, and any document, since
+// what devices are told does not matter in a rehearsal.
+func (r *request) plain(f jobForm, body map[string]any) error {
+	if f.Template != "" {
+		id := strings.TrimPrefix(f.Template, r.Realm.ARN(iot.KindTemplate, ""))
+		var template map[string]any
+		if err := r.call(http.MethodGet, "/job-templates/"+url.PathEscape(id), nil, nil, &template); err != nil {
+			return err
+		}
+		for _, member := range []string{"jobExecutionsRolloutConfig", "abortConfig", "timeoutConfig", "jobExecutionsRetryConfig"} {
+			if template[member] != nil && body[member] == nil {
+				body[member] = template[member]
+			}
+		}
 	}
-	return err.Error()
+	for _, member := range []string{"jobTemplateArn", "documentParameters", "documentSource"} {
+		delete(body, member)
+	}
+	body["document"] = "{}"
+	return nil
 }
 
-// command is the command of the AWS CLI that creates the same job.
-func command(id, body string) string {
-	quoted := "'" + strings.ReplaceAll(body, "'", `'\''`) + "'"
-	return "aws iot create-job --job-id " + id + " --cli-input-json " + quoted
+// templates are the job templates that can be chosen: names and ARNs.
+func (r *request) templates() (list []link, err error) {
+	if !r.can("iot:ListJobTemplates", "*") {
+		return nil, nil
+	}
+	var out struct {
+		JobTemplates []struct {
+			ARN string `json:"jobTemplateArn"`
+			ID  string `json:"jobTemplateId"`
+		} `json:"jobTemplates"`
+	}
+	if err := r.call(http.MethodGet, "/job-templates", url.Values{"maxResults": {"250"}}, nil, &out); err != nil {
+		return nil, err
+	}
+	for _, t := range out.JobTemplates {
+		list = append(list, link{t.ID, t.ARN})
+	}
+	return list, nil
+}
+
+// command is what does the same with the AWS CLI.
+func command(f jobForm, group, body string) string {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	first := ""
+	switch {
+	case group != "" && f.Query != "":
+		first = "aws iot create-dynamic-thing-group --thing-group-name " + group + " --query-string " + quote(f.Query) + "\n"
+	case group != "":
+		first = "aws iot create-thing-group --thing-group-name " + group + "\nwhile read thing; do aws iot add-thing-to-thing-group --thing-group-name " + group + " --thing-name \"$thing\"; done < LIST\n"
+	}
+	return first + "aws iot create-job --job-id " + f.ID + " --cli-input-json " + quote(body)
 }
 
 // rehearsal is what the page shows of one.

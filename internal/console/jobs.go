@@ -78,14 +78,14 @@ func jobStatus(text string) iot.JobStatus {
 // jobLive is what changes on the page of a job while it goes on.
 type jobLive struct {
 	*iot.Job
-	Chart        template.HTML
-	Legend       []count
-	Rate, Until  string
-	Took         string
-	Pending      int64
-	Since        iot.Time // the chart begins later than the job
-	Gauges       []gaugeOf
-	RolloutSteps []string
+	Chart       template.HTML
+	Legend      []count
+	Rate, Until string
+	Took        string
+	Pending     int64
+	Since       iot.Time // the chart begins later than the job
+	Gauges      []gaugeOf
+	Rollout     string // how fast it goes now
 }
 
 // count is how many things have a status.
@@ -122,6 +122,9 @@ func (r *request) jobLive(j *iot.Job) (*jobLive, error) {
 		l.Rate, l.Until = rateText(rate), until(l.Pending, rate)
 	}
 	l.Took = span(time.Duration(end-j.CreatedAt) * time.Millisecond)
+	if !isOver(j) && !j.Pace.Over {
+		l.Rollout = rateInWords(j)
+	}
 	for _, a := range j.Config.Abort {
 		l.Gauges = append(l.Gauges, abortGauge(a, j.Executed))
 	}
@@ -193,6 +196,7 @@ func (r *request) job() error {
 	return r.render(http.StatusOK, "job", string(id), map[string]any{
 		"Live": live, "Job": j, "Document": pretty(document), "Words": inWords(j.Config, j.Schedule, j.Selection), "Reasons": reasons, "Partly": partly,
 		"Executions": executions, "Next": next, "Status": r.FormValue("status"), "Thing": thing, "Statuses": stacked, "Paged": r.FormValue("after") != "",
+		"Continuous": j.Selection == iot.Continuous, "ARN": r.Realm.ARN(iot.KindJob, string(id)),
 	})
 }
 

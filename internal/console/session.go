@@ -96,9 +96,14 @@ func (r *request) restore() {
 	}
 	s.Name = owner.Name
 	r.session = s
+	r.identify(s.Who)
+}
+
+// identify says in whose name the request is carried out.
+func (r *request) identify(who string) {
 	source, secure := r.source()
 	r.Request = r.WithContext(auth.WithIdentity(r.Context(), auth.Identity{
-		Principal: auth.Principal{AccessKeyID: s.Who}, Service: "console", Source: source, Secure: secure,
+		Principal: auth.Principal{AccessKeyID: who}, Service: auth.Inside, Source: source, Secure: secure,
 	}))
 }
 
@@ -134,6 +139,7 @@ func (r *request) begin(who string) error {
 		return err
 	}
 	r.setCookie(cookieName, value, sessionLife)
+	r.identify(who)
 	return r.redirect(local(r.FormValue("next")))
 }
 

@@ -71,6 +71,32 @@ func rolloutInWords(r *iot.RolloutConfig) string {
 		grouped(e.BasePerMinute), factorInWords(e.FactorTenths), strings.Join(when, " or each "), grouped(most))
 }
 
+// rateInWords says how fast a job is rolled out now, and what is to happen before it goes faster.
+func rateInWords(j *iot.Job) string {
+	rate := j.Rate()
+	if rate == 0 {
+		return ""
+	}
+	now := fmt.Sprintf("It is given to at most %s devices a minute now, and was to %s so far.", grouped(rate), grouped(j.Pace.Notified))
+	e := j.Config.Rollout.Exponential
+	most := j.Config.Rollout.MaximumPerMinute
+	if most == 0 {
+		most = iot.MaxRate
+	}
+	if e == nil || rate >= most {
+		return now
+	}
+	next := (j.Pace.Step + 1)
+	var when []string
+	if e.NotifiedThings > 0 {
+		when = append(when, fmt.Sprintf("%s have got it", grouped(next*e.NotifiedThings)))
+	}
+	if e.SucceededThings > 0 {
+		when = append(when, fmt.Sprintf("%s have succeeded (%s have)", grouped(next*e.SucceededThings), grouped(j.Counts[iot.Succeeded])))
+	}
+	return now + " It goes faster when " + strings.Join(when, " or ") + "."
+}
+
 func factorInWords(tenths int64) string {
 	switch tenths {
 	case 20:
@@ -184,7 +210,8 @@ func (c *Console) funcs() template.FuncMap {
 		"class":   func(v any) string { return statusClass(fmt.Sprint(v)) },
 		"shorten": func(id any) string { return shortened(fmt.Sprint(id)) },
 		"map":     dictionary,
-		"list":    func(values ...string) []string { return values },
+		"pretty":  pretty,
+		"files":   func(d download) []download { return []download{d} },
 	}
 }
 

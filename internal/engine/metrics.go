@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ type metrics struct {
 
 	loops     *prometheus.CounterVec
 	lag       *prometheus.GaugeVec
+	lags      sync.Map // loop to time.Duration
 	succeeded *prometheus.GaugeVec
 	failures  *prometheus.CounterVec
 
@@ -121,7 +123,19 @@ func (m *metrics) late(loop string, now, due iot.Time) {
 	if due == 0 {
 		due = now
 	}
-	m.lag.WithLabelValues(loop).Set(float64(max(0, now-due)) / 1000)
+	lag := time.Duration(max(0, now-due)) * time.Millisecond
+	m.lag.WithLabelValues(loop).Set(lag.Seconds())
+	m.lags.Store(loop, lag)
+}
+
+// Lags returns for how long the longest due work of each loop had been due when the loop last looked.
+func (e *Engine) Lags() map[string]time.Duration {
+	lags := make(map[string]time.Duration)
+	e.metrics.lags.Range(func(loop, lag any) bool {
+		lags[loop.(string)] = lag.(time.Duration)
+		return true
+	})
+	return lags
 }
 
 // How often jobs and executions are counted: what that costs stays below a hundredth of the time.

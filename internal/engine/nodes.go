@@ -23,16 +23,21 @@ func (e *Engine) runNodes(ctx context.Context) error {
 	return nil
 }
 
+// Nodes returns the nodes that share the database, this one among them.
+func (e *Engine) Nodes(ctx context.Context) (nodes []store.Node, err error) {
+	err = e.view(ctx, func(tx store.Reader) (err error) {
+		nodes, err = tx.Nodes()
+		return err
+	})
+	return nodes, err
+}
+
 // nodesOnce takes over from all nodes that are dead.
 func (e *Engine) nodesOnce(ctx context.Context) (more bool, err error) {
 	if e.shared {
 		e.publisher.look()
 	}
-	var nodes []store.Node
-	err = e.view(ctx, func(tx store.Reader) (err error) {
-		nodes, err = tx.Nodes()
-		return err
-	})
+	nodes, err := e.Nodes(ctx)
 	if err != nil {
 		return false, fmt.Errorf("look for dead nodes: %w", err)
 	}

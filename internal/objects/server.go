@@ -147,12 +147,15 @@ func (c *call) serve() (op string, err error) {
 	end := c.transfer.begin(c.w)
 	defer end()
 	c.r.Body = &patientBody{body: c.r.Body, control: http.NewResponseController(c.w), transfers: &c.transfer}
-	id, err := c.verify.VerifyS3(c.r)
-	if err != nil {
-		return "", err
+	id, _ := auth.IdentityFrom(c.r.Context())
+	if id.Service != auth.Inside {
+		signer, err := c.verify.VerifyS3(c.r)
+		if err != nil {
+			return "", err
+		}
+		signer.Source, signer.Secure = id.Source, id.Secure
+		id = signer
 	}
-	connection, _ := auth.IdentityFrom(c.r.Context())
-	id.Source, id.Secure = connection.Source, connection.Secure
 	c.r = c.r.WithContext(auth.WithIdentity(c.r.Context(), id))
 	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
 		return "", errorf("InvalidURI", 400, "Couldn't parse the specified URI: the query cannot be decoded.")

@@ -25,3 +25,30 @@ for (const field of document.querySelectorAll("textarea[data-json]")) {
   };
   field.addEventListener("input", check);
 }
+
+// Uploads show how far they are.
+for (const form of document.querySelectorAll("form[data-upload]")) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const [file, bar, problem, button] = ["input[type=file]", "progress", "[role=alert]", "button"].map((s) => form.querySelector(s));
+    const chosen = file.files[0];
+    const upload = new XMLHttpRequest();
+    upload.open("PUT", form.dataset.upload + encodeURIComponent(chosen.name));
+    upload.setRequestHeader("Content-Type", chosen.type || "application/octet-stream");
+    upload.upload.addEventListener("progress", (e) => { bar.value = e.loaded / e.total; });
+    upload.addEventListener("loadend", () => {
+      if (upload.status === 204) {
+        location.reload();
+        return;
+      }
+      bar.hidden = true;
+      button.disabled = false;
+      problem.hidden = false;
+      problem.textContent = upload.responseText || "The upload broke off.";
+    });
+    bar.hidden = false;
+    problem.hidden = true;
+    button.disabled = true;
+    upload.send(chosen);
+  });
+}
