@@ -41,11 +41,16 @@ func depots(t *testing.T, test func(t *testing.T, d *depot)) {
 			server, store := find(t)
 			d := &depot{fleet: fleetOn(t, server), s3: store.client(), store: store.url}
 			d.bucket = d.name("bucket")
-			_, err := d.s3.CreateBucket(d.ctx, &s3.CreateBucketInput{Bucket: &d.bucket})
-			d.must(err)
+			d.makeBucket()
 			test(t, d)
 		})
 	}
+}
+
+func (d *depot) makeBucket() {
+	d.t.Helper()
+	_, err := d.s3.CreateBucket(d.ctx, &s3.CreateBucketInput{Bucket: &d.bucket})
+	d.must(err)
 }
 
 // put stores an object and returns its version, "" if the bucket has none.

@@ -132,6 +132,7 @@ type limitFlags struct {
 
 	Downloads          int `help:"Downloads from the object store at a time; more are told to come again." default:"0" placeholder:"N"`
 	DownloadRate       int `help:"Bytes a second of all downloads together." default:"0" placeholder:"N"`
+	StreamFile         int `help:"Bytes of a file of a stream." default:"25165824" placeholder:"N"`
 	DeviceDownloadRate int `help:"Bytes a second of the downloads of one device." default:"0" placeholder:"N"`
 }
 

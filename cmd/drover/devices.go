@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,6 +10,7 @@ import (
 	"drover/internal/broker"
 	"drover/internal/dataplane"
 	"drover/internal/iot"
+	"drover/internal/ota"
 	"drover/internal/registry"
 )
 
@@ -72,6 +74,14 @@ type client struct{ *broker.Client }
 
 // Certificate implements dataplane.Client.
 func (c client) Certificate() iot.CertificateID { return certificateOf(c.Client) }
+
+// deviceStreams are the streams as the data plane sees them.
+type deviceStreams struct{ *ota.Service }
+
+// Open implements dataplane.Streams.
+func (s deviceStreams) Open(ctx context.Context, f iot.StreamFile) (dataplane.Blob, error) {
+	return s.Service.Open(ctx, f)
+}
 
 // certificateOf returns the certificate that a client showed, "" for none.
 func certificateOf(c *broker.Client) iot.CertificateID {

@@ -18,6 +18,7 @@ import (
 	"drover/internal/dataplane"
 	"drover/internal/iot"
 	"drover/internal/objects"
+	"drover/internal/ota"
 )
 
 // s3Flags say which S3 store documents and files are in.
@@ -78,6 +79,7 @@ type files struct {
 	objects iot.ObjectStore
 	sources controlplane.Sources
 	signer  dataplane.Signer
+	blobs   ota.Objects
 }
 
 func (s *server) newFiles(ctx context.Context) (files, error) {
@@ -88,7 +90,7 @@ func (s *server) newFiles(ctx context.Context) (files, error) {
 	if err != nil {
 		return files{}, err
 	}
-	return files{store.Objects(), store, store}, nil
+	return files{store.Objects(), store, store, blobs{store}}, nil
 }
 
 // newArtifacts returns the store that the flags name; the box is at the addresses in use.
@@ -128,7 +130,7 @@ func (s *server) newArtifacts(ctx context.Context) (*artifacts.Store, error) {
 // box is the store of this process as the rest of it sees it.
 type box struct{ store *objects.Store }
 
-func (b box) Open(_ context.Context, bucket, key, version string) (io.ReadCloser, error) {
+func (b box) Open(bucket, key, version string) (*artifacts.File, error) {
 	o, err := b.store.Get(bucket, key, version)
 	if refused, ok := errors.AsType[*objects.Error](err); ok && refused.Status == http.StatusNotFound {
 		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
@@ -140,10 +142,15 @@ func (b box) Open(_ context.Context, bucket, key, version string) (io.ReadCloser
 		return nil, errors.Join(fs.ErrNotExist, o.Close())
 	}
 	// The file goes on behind the data.
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(o, o.Size), o}, nil
+	return &artifacts.File{ReaderAt: io.NewSectionReader(o, 0, o.Size), Closer: o, ObjectInfo: iot.ObjectInfo{Size: o.Size, ETag: o.ETag}}, nil
+}
+
+// blobs is the store as package ota sees it.
+type blobs struct{ *artifacts.Store }
+
+// Open implements ota.Objects.
+func (b blobs) Open(ctx context.Context, o iot.Object, info iot.ObjectInfo) (ota.Blob, error) {
+	return b.Blob(ctx, o, info)
 }
 
 // devices is the URL of the API for devices: encrypted if there is a choice.

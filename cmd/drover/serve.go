@@ -29,6 +29,7 @@ import (
 	"drover/internal/iot"
 	"drover/internal/iotdata"
 	"drover/internal/objects"
+	"drover/internal/ota"
 	"drover/internal/pki"
 	"drover/internal/registry"
 	"drover/internal/store"
@@ -339,6 +340,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		return nil, err
 	}
 	owners.Keyring, known.keys = s.keys, s.keys
+	updates := ota.New(ota.Config{Store: kept, Realm: realm, Objects: files.blobs, Logger: s.log, Now: s.clock.now, FileSize: int64(limits.StreamFile)})
 	s.failures = auth.NewFailures(limits.AuthFailures, machineTime, metrics)
 	live := gate.NewLive()
 	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Introductions: limits.Registrations, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
@@ -349,7 +351,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
 	devices = dataplane.New(dataplane.Config{
 		Problems: problems, Heard: func(topic string) bool { return s.broker.HasSubscribers(topic) },
-		Engine: s.engine, Signer: files.signer, Provisioner: things, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites, Registrations: limits.Registrations,
+		Engine: s.engine, Signer: files.signer, Provisioner: things, Streams: deviceStreams{updates}, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites, Registrations: limits.Registrations,
 		Permit: s.access.PermitJobs,
 	})
 	s.plane = devices
@@ -396,7 +398,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	}
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
+		Jobs: s.engine, Registry: things, Streams: updates, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests, Observe: counts.observe,
 	})
 	messages := iotdata.New(iotdata.Config{

@@ -1,6 +1,7 @@
 // Package artifacts connects jobs with the S3 store that keeps what they are about: it reads
-// the documents that documentSource names (spec §9.1), and presigns the URLs that documents
-// ask for (spec §9.2, §9.3).
+// the documents that documentSource names (spec §9.1), presigns the URLs that documents
+// ask for (spec §9.2, §9.3), and reads parts of the files that devices fetch over MQTT (registry
+// spec §8).
 //
 // There is one store: the one in the box, any other that speaks S3 at a URL, or AWS. A URL
 // in a request is never connected to. It is taken apart into bucket, key and version
@@ -57,9 +58,16 @@ type Config struct {
 
 // Box is the part of the store in the box that is needed here.
 type Box interface {
-	// Open returns the data of an object; version "" is the latest. The error is fs.ErrNotExist
-	// if there is no such bucket, object or version.
-	Open(ctx context.Context, bucket, key, version string) (io.ReadCloser, error)
+	// Open opens an object; version "" is the latest. The error is fs.ErrNotExist if there is no
+	// such bucket, object or version.
+	Open(bucket, key, version string) (*File, error)
+}
+
+// File is an object that is open for reading. Close it.
+type File struct {
+	io.ReaderAt
+	io.Closer
+	iot.ObjectInfo
 }
 
 // Store reads documents and makes URLs. Its methods may be called from many goroutines.
@@ -73,6 +81,7 @@ type Store struct {
 	key      *keys
 	roles    map[string]*keys // by ARN
 	resolver *net.Resolver    // of tests; nil: the machine's
+	chunks   chunks
 }
 
 // The parameters by which the store in the box knows whose download it is.

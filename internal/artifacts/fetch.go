@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -53,17 +52,38 @@ func (s *Store) read(ctx context.Context, o iot.Object) (text []byte, err error)
 
 func (s *Store) open(ctx context.Context, o iot.Object) (io.ReadCloser, error) {
 	if s.cfg.Box != nil {
-		return s.cfg.Box.Open(ctx, o.Bucket, o.Key, o.Version)
+		f, err := s.cfg.Box.Open(o.Bucket, o.Key, o.Version)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.NewSectionReader(f, 0, f.Size), f}, nil
 	}
-	in := &s3.GetObjectInput{Bucket: aws.String(o.Bucket), Key: aws.String(o.Key)}
-	if o.Version != "" {
-		in.VersionId = aws.String(o.Version)
-	}
-	out, err := s.client.GetObject(ctx, in, func(options *s3.Options) { options.Region = s.region(o) })
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key, VersionId: given(o.Version)}, s.inRegion(o))
 	if err != nil {
 		return nil, err
 	}
 	return out.Body, nil
+}
+
+// given is nil for what is not there.
+func given(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+func (s *Store) inRegion(o iot.Object) func(*s3.Options) {
+	return func(options *s3.Options) { options.Region = s.region(o) }
+}
+
+// missing reports whether err says that there is no such object.
+func missing(err error) bool {
+	refused, ok := errors.AsType[*awshttp.ResponseError](err)
+	return errors.Is(err, fs.ErrNotExist) || ok && refused.HTTPStatusCode() == http.StatusNotFound
 }
 
 // reason says in a user's words why an object could not be read.
@@ -72,14 +92,12 @@ func (s *Store) reason(o iot.Object, err error) string {
 	if o.Version != "" {
 		name += ", version " + o.Version
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if missing(err) {
 		return "there is no object " + name
 	}
 	// Without a response it is about the connection.
 	if refused, ok := errors.AsType[*awshttp.ResponseError](err); ok && refused.HTTPStatusCode() > 0 {
 		switch status := refused.HTTPStatusCode(); {
-		case status == http.StatusNotFound:
-			return "there is no object " + name
 		case status == http.StatusForbidden || status == http.StatusUnauthorized:
 			return "the store forbids this server to read " + name
 		case status >= 300 && status < 400:

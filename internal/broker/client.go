@@ -110,6 +110,34 @@ func (c *Client) keep(m Message) error {
 	return c.session.deliver(e, min(m.QoS, 1), false, c)
 }
 
+// Granted returns the QoS with which the client gets messages on topic because it has subscribed, and
+// false if it has not, not counting shared subscriptions.
+func (c *Client) Granted(topic string) (qos byte, subscribed bool) {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sub := range s.subs {
+		if !shared(sub.filter) && covers(sub.filter, topic) {
+			qos, subscribed = max(qos, sub.options.qos), true
+		}
+	}
+	return qos, subscribed
+}
+
+// Backlog returns how many bytes the client has been sent that are not on their way yet, or that
+// wait until it has acknowledged others, and false if its connection has ended.
+func (c *Client) Backlog() (bytes int, connected bool) {
+	s := c.session
+	s.mu.Lock()
+	if s.client == c {
+		bytes = s.bytes
+	}
+	s.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes + len(c.queue) + c.leaving, !c.ended
+}
+
 // Expect says that an answer to this client is on its way. Until Answered, which must
 // follow soon, what the client gets, the acknowledgement of its request first, gathers to
 // leave in one write. Only who handles a message of the client may call it.

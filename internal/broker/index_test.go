@@ -171,6 +171,9 @@ func FuzzFilter(f *testing.F) {
 		if got, want := x.has(topic), rule(filter, topic); got != want {
 			t.Errorf("filter %q, topic %q: %v, want %v", filter, topic, got, want)
 		}
+		if got, want := covers(filter, topic), rule(filter, topic); got != want && !shared(filter) {
+			t.Errorf("filter %q, topic %q: covered %v, want %v", filter, topic, got, want)
+		}
 		x.remove(filter, s)
 		if !x.isEmpty() {
 			t.Errorf("filter %q left something behind", filter)

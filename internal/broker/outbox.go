@@ -40,6 +40,7 @@ type outbox struct {
 	mu       sync.Mutex
 	queue    []byte // packets, the first of which may have been written in part
 	messages int    // of queue, about
+	leaving  int    // bytes that the writing goroutine has taken from queue
 	writing  bool
 	held     bool
 	owed     int  // answers that are on their way: what there is may wait for them
@@ -221,7 +222,7 @@ func (o *outbox) write() {
 	for {
 		o.mu.Lock()
 		batch := o.queue
-		o.queue, o.messages = nil, 0
+		o.queue, o.messages, o.leaving = nil, 0, len(batch)
 		if len(batch) == 0 {
 			o.writing = false
 			o.mu.Unlock()

@@ -30,6 +30,24 @@ func validFilter(filter string) bool {
 	return true
 }
 
+// covers reports whether a message on topic is for a valid filter that is not a shared one. "a/#" does
+// not match "a", as with AWS.
+func covers(filter, topic string) bool {
+	for {
+		level, filters, more := strings.Cut(filter, "/")
+		part, topics, below := strings.Cut(topic, "/")
+		switch {
+		case level == "#":
+			return true
+		case level != "+" && level != part, more != below:
+			return false
+		case !more:
+			return true
+		}
+		filter, topic = filters, topics
+	}
+}
+
 // hasWildcard reports whether a valid filter matches more than one topic.
 func hasWildcard(filter string) bool { return strings.ContainsAny(filter, "+#") }
 

@@ -22,11 +22,12 @@ import (
 	"drover/internal/wire"
 )
 
-// Config says what a Server serves. Jobs, Registry, Permissions and Realm are required;
+// Config says what a Server serves. Jobs, Registry, Streams, Permissions and Realm are required;
 // without Sources documents must be given.
 type Config struct {
 	Jobs        Jobs
 	Registry    Registry
+	Streams     Streams
 	Permissions Permissions
 	Sources     Sources
 	// Authorizers tries custom authorizers out; nil: that is refused.
@@ -52,6 +53,7 @@ type Config struct {
 type Server struct {
 	jobs        Jobs
 	registry    Registry
+	streams     Streams
 	permissions Permissions
 	sources     Sources
 	asks        Authorizers
@@ -69,6 +71,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		jobs:        cfg.Jobs,
 		registry:    cfg.Registry,
+		streams:     cfg.Streams,
 		permissions: cfg.Permissions,
 		sources:     cfg.Sources,
 		asks:        cfg.Authorizers,

@@ -198,7 +198,7 @@ func TestUnknownOperations(t *testing.T) {
 	t.Parallel()
 	s := newServer(&engine{})
 	for request, c := range map[string]answer{
-		"POST /streams/s":    {http.StatusNotImplemented, "NotImplementedException", "CreateStream"},
+		"POST /rules/r":      {http.StatusNotImplemented, "NotImplementedException", "CreateTopicRule"},
 		"GET /fleet-metrics": {http.StatusNotImplemented, "NotImplementedException", "ListFleetMetrics"},
 		"GET /nowhere":       {http.StatusNotFound, "UnknownOperationException", "/nowhere"},
 		"POST /jobs/j":       {http.StatusMethodNotAllowed, "MethodNotAllowedException", "POST"},

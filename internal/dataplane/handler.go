@@ -49,6 +49,11 @@ type Client interface {
 	ID() string
 	// Certificate is what it showed in its handshake, "" for nothing.
 	Certificate() iot.CertificateID
+	// Granted is the QoS of the client's subscription to a topic, false if it has none.
+	Granted(topic string) (qos byte, subscribed bool)
+	// Backlog is how many bytes the client has been sent that it has not taken yet, false if its
+	// connection has ended.
+	Backlog() (bytes int, connected bool)
 	// Deliver sends a message to this client alone, subscribed or not, and keeps payload. It
 	// does not block; what cannot be delivered is dropped.
 	Deliver(topic string, payload []byte, qos byte)
@@ -64,6 +69,7 @@ type Config struct {
 	Engine      Engine
 	Signer      Signer
 	Provisioner Provisioner // nil: the topics of provisioning are not there
+	Streams     Streams     // nil: the topics of streams are not there
 	// Problems remembers what clients do in vain; nil: nobody does. Heard reports whether somebody
 	// subscribes to a topic; nil: that is not looked at.
 	Problems *Problems
@@ -96,6 +102,7 @@ type Handler struct {
 	writes  *rate.Limiter
 
 	provisioning provisioning
+	files        *files
 	problems     *Problems
 	heard        func(topic string) bool
 
@@ -114,6 +121,7 @@ func New(cfg Config) *Handler {
 	}
 	h.reads, h.writes = newLimiter(cfg.Reads), newLimiter(cfg.Writes)
 	h.https = h.newHTTPS()
+	h.files = newFiles(&cfg, h.log, h.metrics)
 	h.problems, h.heard = cfg.Problems, cfg.Heard
 	h.provisioning = provisioning{provisioner: cfg.Provisioner, slots: make(chan struct{}, provisionAtOnce), created: newLimiter(cfg.Registrations)}
 	return h

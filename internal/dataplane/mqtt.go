@@ -26,11 +26,22 @@ const (
 // topics are not for clients, except for requests.
 func (h *Handler) AllowPublish(topic string) bool {
 	_, class := parseTopic(topic)
-	if class == reserved && h.provisioning.provisioner != nil {
-		_, ok := parseProvisioning(topic)
-		return ok
+	return class != reserved || h.taker(topic) != nil
+}
+
+// taker returns who takes messages that clients publish to a reserved topic, nil if they may not.
+func (h *Handler) taker(topic string) func(Client, Message) {
+	if h.provisioning.provisioner != nil {
+		if r, ok := parseProvisioning(topic); ok {
+			return func(c Client, m Message) { h.provision(c, m, r) }
+		}
 	}
-	return class != reserved
+	if h.files.streams != nil {
+		if t, ok := parseStream(topic); ok {
+			return func(c Client, m Message) { h.files.take(c, m, t) }
+		}
+	}
+	return nil
 }
 
 // HandlePublish takes a message that c published. A request is answered to c, as soon as
@@ -43,9 +54,9 @@ func (h *Handler) HandlePublish(c Client, m Message) Verdict {
 	case class == ordinary:
 		h.noteOrdinary(c, &m)
 		return Route
-	case class == reserved && !m.Retain && h.provisioning.provisioner != nil:
-		if r, ok := parseProvisioning(m.Topic); ok {
-			h.provision(c, m, r)
+	case class == reserved && !m.Retain:
+		if take := h.taker(m.Topic); take != nil {
+			take(c, m)
 			return Taken
 		}
 		fallthrough

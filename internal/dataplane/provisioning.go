@@ -151,7 +151,10 @@ func (h *Handler) provision(c Client, m Message, r provisionRequest) {
 }
 
 // Wait returns when the requests that run have been answered.
-func (h *Handler) Wait() { h.provisioning.running.Wait() }
+func (h *Handler) Wait() {
+	h.provisioning.running.Wait()
+	h.files.running.Wait()
+}
 
 // do carries a request out.
 func (p *provisioning) do(ctx context.Context, c Client, r provisionRequest, payload []byte) (any, error) {

@@ -304,6 +304,9 @@ func (c client) Deliver(topic string, payload []byte, qos byte) {
 	c.r.send(sent{c.name, topic, string(payload), qos})
 }
 
+func (c client) Granted(string) (byte, bool) { return 0, false }
+func (c client) Backlog() (int, bool)        { return 0, true }
+
 func (c client) Expect()   { c.r.owed++ }
 func (c client) Answered() { c.r.owed-- }
 

@@ -86,6 +86,7 @@ const (
 
 	KindAuthorizer   = "authorizer"
 	KindProvisioning = "provisioningtemplate"
+	KindStream       = "stream"
 )
 
 // ARN returns the ARN of the named resource.

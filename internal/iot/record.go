@@ -73,6 +73,10 @@ const (
 	PolicyAttached       Kind = "policy.attached"
 	PolicyDetached       Kind = "policy.detached"
 
+	StreamCreated Kind = "stream.created"
+	StreamUpdated Kind = "stream.updated"
+	StreamDeleted Kind = "stream.deleted"
+
 	KeyCreated Kind = "key.created"
 	KeyRevoked Kind = "key.revoked"
 )

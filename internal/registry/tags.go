@@ -100,7 +100,10 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindPolicy:
 		_, err = policyByName(rd, iot.PolicyName(name))
 		return err
-	case "billinggroup", "stream", "otaupdate", "package", "command", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
+	case iot.KindStream:
+		_, err = rd.StreamByID(name)
+		return absent(err, "Stream", name)
+	case "billinggroup", "otaupdate", "package", "command", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
 	}

@@ -91,6 +91,7 @@ type Reader interface {
 	AuthorizerReader
 	ProvisioningReader
 	PolicyReader
+	StreamReader
 	KeyReader
 	TagReader
 	JournalReader
@@ -113,6 +114,7 @@ type Tx interface {
 	AuthorizerWriter
 	ProvisioningWriter
 	PolicyWriter
+	StreamWriter
 	KeyWriter
 	TagWriter
 	JournalWriter
@@ -559,6 +561,24 @@ type PolicyWriter interface {
 	AttachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
 	// DetachPolicy ends an attachment and reports whether there was one.
 	DetachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
+}
+
+// StreamReader reads streams.
+type StreamReader interface {
+	// StreamByID finds a stream by the name that its user gave it. ErrNotFound.
+	StreamByID(id string) (*iot.Stream, error)
+	// Streams lists by Seq those beyond the given one (0 = from the first or the newest).
+	Streams(ascending bool, after int64, limit int) ([]*iot.Stream, error)
+}
+
+// StreamWriter changes streams.
+type StreamWriter interface {
+	// InsertStream stores a new stream and sets its Seq. ErrExists.
+	InsertStream(s *iot.Stream) error
+	// SaveStream stores what can change in a stream. ErrNotFound.
+	SaveStream(s *iot.Stream) error
+	// DeleteStream forgets a stream.
+	DeleteStream(s *iot.Stream) error
 }
 
 // KeyReader reads API keys, of which there are few.

@@ -36,6 +36,7 @@ func Run(t *testing.T, open Open) {
 		{"Authorizers", authorizers},
 		{"Provisioning", provisioning},
 		{"Policies", policies},
+		{"Streams", streams},
 		{"Keys", keys},
 		{"Tags", tags},
 		{"MQTT", mqtt},
