@@ -509,6 +509,10 @@ func TestConsoleJobs(t *testing.T) {
 	b.click("Create the job")
 	b.sees("was created")
 	f.eventually("ten have it", func() bool { return len(f.executions("many")) == 10 })
+	b.open("/console/groups/job-many")
+	b.sees("120 things")
+	f.typed("pump-more", map[string]string{"site": "north"})
+	b.sees("121 things") // by itself
 	names := filepath.Join(t.TempDir(), "list.txt")
 	f.must(os.WriteFile(names, []byte(list.String()), 0o600))
 	document := filepath.Join(t.TempDir(), "document.json")

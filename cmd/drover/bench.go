@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,7 +24,7 @@ import (
 // own, beside a client that is another. With mosquitto installed the same client measures
 // its echoes, so that figures can be compared as ratios from one run.
 type benchCmd struct {
-	Only        []string      `help:"Parts to measure: exchange, rollout, notify, lists, start, memory, api. Default: all." enum:"exchange,rollout,notify,lists,start,memory,api" placeholder:"PART"`
+	Only        []string      `help:"Parts to measure: exchange, rollout, notify, lists, start, memory, api, console. Default: all." enum:"exchange,rollout,notify,lists,start,memory,api,console" placeholder:"PART"`
 	Connections []int         `help:"How many devices are connected, all of them at work." default:"200,2000,15000" placeholder:"N"`
 	For         time.Duration `help:"How long each exchange is counted." default:"5s"`
 	QoS         []int         `name:"qos" help:"Qualities of service to measure." default:"0,1" placeholder:"N"`
@@ -65,7 +67,7 @@ func (c *benchCmd) Run(ctx context.Context, s *streams) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func() error
-	}{{"exchange", b.exchange}, {"rollout", b.rollout}, {"notify", b.notify}, {"lists", b.lists}, {"start", b.start}, {"memory", b.memory}, {"api", b.api}} {
+	}{{"exchange", b.exchange}, {"rollout", b.rollout}, {"notify", b.notify}, {"lists", b.lists}, {"start", b.start}, {"memory", b.memory}, {"api", b.api}, {"console", b.console}} {
 		if len(c.Only) > 0 && !slices.Contains(c.Only, part.name) {
 			continue
 		}
@@ -252,7 +254,7 @@ func (b *bench) lists() error {
 				{"ListJobExecutionsForJob, QUEUED", "/jobs/all-0/things?maxResults=250&status=QUEUED"},
 				{"ListJobExecutionsForThing", "/things/" + fleetsim.Names("device", n)[n/2] + "/jobs?maxResults=50"},
 			} {
-				took, err := srv.api.median(b.ctx, q.path)
+				took, err := median(101, func() error { return srv.api.call(b.ctx, http.MethodGet, q.path, nil, nil) })
 				if err != nil {
 					return err
 				}
@@ -368,6 +370,62 @@ func (b *bench) api() error {
 			b.add("api", q.name+", signed, 16 at once", rate, "/s")
 		}
 		return nil
+	})
+}
+
+// console: pages, and somebody who watches a job, beside a job on all things.
+func (b *bench) console() error {
+	n := slices.Max(b.Things)
+	return b.withThings(n, func(srv *benchServer) error {
+		index := map[string]any{"thingIndexingConfiguration": map[string]string{"thingIndexingMode": "REGISTRY"}}
+		if err := srv.api.call(b.ctx, http.MethodPost, "/indexing/config", index, nil); err != nil {
+			return err
+		}
+		if err := srv.api.rolledOut(b.ctx, benchAll, 0, n); err != nil {
+			return err
+		}
+		browser, err := srv.signIn(b.ctx)
+		if err != nil {
+			return err
+		}
+		thing := fleetsim.Names("device", n)[n/2]
+		search := "/console/things?q=" + url.QueryEscape("thingName:"+thing)
+		for found := false; !found; { // until the index is built
+			text, err := browser.page(b.ctx, search)
+			if err != nil {
+				return err
+			}
+			found = bytes.Contains(text, []byte("/console/things/"+thing))
+		}
+		for _, p := range []struct{ name, path string }{
+			{"overview", "/console/"}, {"jobs", "/console/jobs"}, {"the job", "/console/jobs/all-0"}, {"the job, executions that are queued", "/console/jobs/all-0?status=QUEUED"},
+			{"things", "/console/things"}, {"search", search}, {"a thing", "/console/things/" + thing}, {"groups", "/console/groups"}, {"the group", "/console/groups/all"},
+			{"cancel the job", "/console/jobs/all-0/cancel"}, {"audit", "/console/audit"},
+		} {
+			took, err := median(21, func() error {
+				_, err := browser.page(b.ctx, p.path)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			b.add("console", fmt.Sprintf("%s, %d things with a job", p.name, n), took.Seconds()*1000, "ms")
+		}
+		const viewers = 20
+		idle, err := srv.uses(b.For)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(b.ctx)
+		defer cancel()
+		for range viewers {
+			if err := browser.watch(ctx, "/console/jobs/all-0/live"); err != nil {
+				return err
+			}
+		}
+		busy, err := srv.uses(b.For)
+		b.add("console", fmt.Sprintf("somebody who watches a job on %d things", n), max(0, busy-idle)/viewers*100, "% of a core")
+		return err
 	})
 }
 

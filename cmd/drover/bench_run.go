@@ -12,6 +12,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +26,7 @@ import (
 	"time"
 
 	"drover/internal/auth"
+	"drover/internal/console"
 	"drover/internal/fleetsim"
 	"drover/internal/pki"
 )
@@ -402,18 +405,88 @@ func (a *api) keepFeeding(ctx context.Context, first, n int, jobs *int) error {
 	}
 }
 
-// median is what a request takes, of 101.
-func (a *api) median(ctx context.Context, path string) (time.Duration, error) {
+// median is what f takes, of so many times.
+func median(times int, f func() error) (time.Duration, error) {
 	var took []time.Duration
-	for range 101 {
+	for range times {
 		began := time.Now()
-		if err := a.call(ctx, http.MethodGet, path, nil, nil); err != nil {
+		if err := f(); err != nil {
 			return 0, err
 		}
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
 	return took[len(took)/2], nil
+}
+
+// uses returns how much of a processor the process uses, for so long.
+func (p *process) uses(d time.Duration) (float64, error) {
+	before, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(d)
+	after, err := p.cpu()
+	return (after - before) / d.Seconds(), err
+}
+
+// benchBrowser is somebody who has signed in to the console.
+type benchBrowser struct {
+	*http.Client
+	url string
+}
+
+func (s *benchServer) signIn(ctx context.Context) (*benchBrowser, error) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, err
+	}
+	b := &benchBrowser{&http.Client{Jar: jar}, s.at.HTTP}
+	form := url.Values{"name": {s.api.key.AccessKeyID}, "password": {s.api.key.SecretAccessKey}}
+	rq, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+console.SignIn, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	rq.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	_, err = b.send(rq)
+	return b, err
+}
+
+func (b *benchBrowser) send(rq *http.Request) ([]byte, error) {
+	answer, err := b.Do(rq)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(answer.Body)
+	if answer.StatusCode != http.StatusOK {
+		err = errors.Join(err, fmt.Errorf("%s: %s", rq.URL, answer.Status))
+	}
+	return text, errors.Join(err, answer.Body.Close())
+}
+
+func (b *benchBrowser) page(ctx context.Context, path string) ([]byte, error) {
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return b.send(rq)
+}
+
+// watch reads what a live page is sent until ctx ends.
+func (b *benchBrowser) watch(ctx context.Context, path string) error {
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+path, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := b.Do(rq)
+	if err != nil {
+		return err
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, answer.Body) // until ctx ends
+		_ = answer.Body.Close()
+	}()
+	return nil
 }
 
 // throughput calls f from so many workers for so long, and returns how often a second.

@@ -130,6 +130,7 @@ func (c *Console) routes() {
 		"GET /console/things":                      (*request).things,
 		"GET /console/things/{name}":               (*request).thing,
 		"GET /console/groups":                      (*request).groups,
+		"GET /console/groups/{name}/live":          (*request).liveGroup,
 		"GET /console/groups/{name}":               (*request).group,
 		"GET /console/certificates":                (*request).certificates,
 		"GET /console/certificates/{id}":           (*request).certificate,

@@ -227,22 +227,12 @@ func (r *request) target(text string) (arn string, things int, err error) {
 		}
 	}
 	if kind != iot.KindThing {
-		n := 0
-		for cursor := ""; n < maxCounted; {
-			members, next, err := r.Registry.Members(r.Context(), iot.GroupName(name), true, iot.Page{Cursor: cursor, Limit: 1000})
-			if iot.ErrorCode(err) == iot.NotFound {
-				break
-			}
-			if err != nil {
-				return "", 0, err
-			}
-			n += len(members)
-			if cursor = next; next == "" {
-				return r.Realm.ARN(iot.KindGroup, name), n, nil
-			}
-		}
-		if n >= maxCounted {
+		n, err := r.count(iot.GroupName(name))
+		if err == nil {
 			return r.Realm.ARN(iot.KindGroup, name), n, nil
+		}
+		if iot.ErrorCode(err) != iot.NotFound {
+			return "", 0, err
 		}
 	}
 	if kind != iot.KindGroup {

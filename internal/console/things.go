@@ -121,6 +121,9 @@ func (r *request) group() error {
 		return err
 	}
 	data := map[string]any{"Group": g, "Ancestors": ancestors, "Children": children}
+	if data["Live"], err = r.groupLive(g); err != nil {
+		return err
+	}
 	if r.can("iot:ListThingsInThingGroup", arn) {
 		members, next, err := r.Registry.Members(r.Context(), name, false, iot.Page{Cursor: r.FormValue("after"), Limit: thingsPage})
 		if err != nil {
@@ -129,4 +132,57 @@ func (r *request) group() error {
 		data["Members"], data["Next"], data["CanMembers"] = members, next, true
 	}
 	return r.render(http.StatusOK, "group", string(name), data)
+}
+
+// groupLive is what changes on the page of a group.
+type groupLive struct {
+	*iot.Group
+	Members int // of the group and those below it
+	Many    bool
+	Shown   bool
+}
+
+func (r *request) groupLive(g *iot.Group) (*groupLive, error) {
+	l := &groupLive{Group: g, Shown: r.can("iot:ListThingsInThingGroup", r.Realm.ARN(iot.KindGroup, string(g.Name)))}
+	if !l.Shown {
+		return l, nil
+	}
+	n, err := r.count(g.Name)
+	l.Members, l.Many = n, n >= maxCounted
+	return l, err
+}
+
+// count is how many things are in a group and those below it, as far as maxCounted.
+func (r *request) count(group iot.GroupName) (n int, err error) {
+	for cursor := ""; n < maxCounted; {
+		members, next, err := r.Registry.Members(r.Context(), group, true, iot.Page{Cursor: cursor, Limit: 1000})
+		if err != nil {
+			return 0, err
+		}
+		n += len(members)
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	return n, nil
+}
+
+// liveGroup keeps the page of a group up to date.
+func (r *request) liveGroup() error {
+	name := iot.GroupName(r.PathValue("name"))
+	return r.stream(func() (string, bool, error) {
+		if err := r.may("iot:DescribeThingGroup", r.Realm.ARN(iot.KindGroup, string(name))); err != nil {
+			return "", false, err
+		}
+		g, _, err := r.Registry.Group(r.Context(), name)
+		if err != nil {
+			return "", false, err
+		}
+		live, err := r.groupLive(g)
+		if err != nil {
+			return "", false, err
+		}
+		html, err := r.fragment("group", "live", live)
+		return html, false, err
+	})
 }
