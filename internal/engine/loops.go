@@ -299,10 +299,9 @@ func (e *Engine) enlist(w *work, j *iot.Job, members []iot.Member) (int, error) 
 	if len(members) == 0 {
 		return 0, nil
 	}
-	names := make([]iot.ThingName, len(members))
 	ids := make([]int64, len(members))
 	for i, m := range members {
-		names[i], ids[i] = m.Thing, m.ThingID
+		ids[i] = m.ThingID
 	}
 	// Executions that are pending are in the queues, and those that have ended are counted.
 	var latest map[int64]iot.Execution
@@ -312,7 +311,7 @@ func (e *Engine) enlist(w *work, j *iot.Job, members []iot.Member) (int, error) 
 			return 0, err
 		}
 	}
-	queues, err := w.tx.Queues(names)
+	queues, err := w.memberQueues(members)
 	if err != nil {
 		return 0, err
 	}
@@ -339,6 +338,15 @@ func (e *Engine) enlist(w *work, j *iot.Job, members []iot.Member) (int, error) 
 		todo = append(todo, q)
 	}
 	return len(todo), w.createAll(j, todo, latest)
+}
+
+// memberQueues reads the queues of members of a group, which are registered, or of one thing that is a target
+// by its name and may not be, or not any more.
+func (w *work) memberQueues(members []iot.Member) ([]iot.Queue, error) {
+	if members[0].GroupID == 0 {
+		return w.tx.Queues([]iot.ThingName{members[0].Thing})
+	}
+	return w.tx.QueuesOf(members)
 }
 
 // createAll queues an execution of j in each of the queues.

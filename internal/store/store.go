@@ -137,6 +137,8 @@ type QueueReader interface {
 	Queues(things []iot.ThingName) ([]iot.Queue, error)
 	// QueuesByID returns the queues of things, deleted ones included, in the order asked for.
 	QueuesByID(things []int64) ([]iot.Queue, error)
+	// QueuesOf returns the queues of things whose ids and names the caller has from this transaction.
+	QueuesOf(members []iot.Member) ([]iot.Queue, error)
 }
 
 // QueueWriter changes queues.

@@ -9,6 +9,7 @@ import (
 const (
 	queueByName = `SELECT t.id, q.body FROM things t LEFT JOIN queues q ON q.thing_id = t.id WHERE t.name = $1 AND t.deleted = 0`
 	queueByID   = `SELECT t.name, q.body FROM things t LEFT JOIN queues q ON q.thing_id = t.id WHERE t.id = $1`
+	queueOf     = `SELECT body FROM queues WHERE thing_id = $1`
 	saveQueue   = `INSERT INTO queues (thing_id, body) VALUES ($1, $2) ON CONFLICT (thing_id) DO UPDATE SET body = excluded.body`
 	deleteQueue = `DELETE FROM queues WHERE thing_id = $1`
 )
@@ -47,6 +48,21 @@ func (r reader) QueuesByID(things []int64) ([]iot.Queue, error) {
 		queues[i].ThingID = things[i]
 	}
 	return queues, err
+}
+
+// QueuesOf implements store.QueueReader. A rollout reads as many queues as it creates executions, most
+// of them empty, and looking their things up again by name was a tenth of its time.
+func (r reader) QueuesOf(members []iot.Member) ([]iot.Queue, error) {
+	queues := make([]iot.Queue, len(members))
+	for i, m := range members {
+		queues[i].ThingID, queues[i].Thing = m.ThingID, m.Thing
+	}
+	return queues, r.c.read(queueOf, len(members),
+		func(i int, a *args) { a.int(members[i].ThingID) },
+		func(i int, row *row) (err error) {
+			queues[i].Entries, err = queueBody(row.blob(), members[i].ThingID, members[i].Thing)
+			return err
+		})
 }
 
 // queueBody decodes the body of a row of queues; "" stands for no row.

@@ -21,6 +21,9 @@ var queues = []testCase{
 			b := iot.Queue{ThingID: th[1].ID, Thing: "b", Entries: []iot.Execution{e}}
 			f.equal(have, []iot.Queue{{ThingID: th[2].ID, Thing: "c"}, b, {Thing: "nobody"}, b, {ThingID: th[0].ID, Thing: "a"}})
 			have, err = r.QueuesByID([]int64{th[1].ID, th[0].ID, th[1].ID})
+			f.must(err)
+			f.equal(have, []iot.Queue{b, {ThingID: th[0].ID, Thing: "a"}, b})
+			have, err = r.QueuesOf([]iot.Member{{ThingID: th[1].ID, Thing: "b"}, {ThingID: th[0].ID, Thing: "a"}, {ThingID: th[1].ID, Thing: "b"}})
 			f.equal(have, []iot.Queue{b, {ThingID: th[0].ID, Thing: "a"}, b})
 			return err
 		})
@@ -31,6 +34,9 @@ var queues = []testCase{
 			f.must(err)
 			f.equal(len(have), 0)
 			have, err = r.QueuesByID(nil)
+			f.must(err)
+			f.equal(len(have), 0)
+			have, err = r.QueuesOf(nil)
 			f.equal(len(have), 0)
 			return err
 		})
