@@ -49,7 +49,7 @@ var packages = map[string]struct {
 	"internal/iot":             {},
 	"internal/iotdata":         {imports: "internal/auth internal/broker internal/wire"},
 	"internal/mqtttest":        {},
-	"internal/ota":             {imports: "internal/iot internal/store"},
+	"internal/ota":             {imports: "internal/iot internal/store", tests: "internal/engine internal/store/sqlstore"},
 	"internal/pki":             {imports: "internal/iot"},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
 	"internal/objects":         {imports: "internal/auth internal/iot"},

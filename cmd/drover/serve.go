@@ -340,7 +340,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		return nil, err
 	}
 	owners.Keyring, known.keys = s.keys, s.keys
-	updates := ota.New(ota.Config{Store: kept, Realm: realm, Objects: files.blobs, Logger: s.log, Now: s.clock.now, FileSize: int64(limits.StreamFile)})
+	updates := ota.New(ota.Config{Store: kept, Jobs: s.engine, Realm: realm, Objects: files.blobs, Logger: s.log, Now: s.clock.now, FileSize: int64(limits.StreamFile)})
 	s.failures = auth.NewFailures(limits.AuthFailures, machineTime, metrics)
 	live := gate.NewLive()
 	holders := auth.NewDevices(auth.DevicesConfig{Certificates: things, Introductions: limits.Registrations, Now: s.clock.now, Logger: s.log, Gone: live.Drop})
@@ -394,11 +394,12 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 			things.Follow(ctx, known, hurry)
 		},
 		things.BuildIndexes,
+		updates.Run,
 		func(ctx context.Context) { things.KeepConnections(ctx, publisher) },
 	}
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Streams: updates, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
+		Jobs: s.engine, Registry: things, Streams: updates, OTAUpdates: updates, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests, Observe: counts.observe,
 	})
 	messages := iotdata.New(iotdata.Config{

@@ -223,10 +223,18 @@ func TestRequired(t *testing.T) {
 		}
 		have := make(map[string]bool)
 		requiredMembers(op.in, "", have)
+		for _, name := range defaulted[op.name] {
+			delete(have, name)
+		}
 		if !maps.Equal(have, want) {
 			t.Errorf("%s: required are %q, in the SDK %q", op.name, slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
 		}
 	}
+}
+
+// defaulted are members that are required and have a default in the model, so that the SDK always sends them.
+var defaulted = map[string][]string{
+	"CreateOTAUpdate": {"awsjobexecutionsrolloutconfig.exponentialrate.incrementfactor"},
 }
 
 // missing finds the paths in the SDK's text for an input that lacks something.

@@ -22,12 +22,13 @@ import (
 	"drover/internal/wire"
 )
 
-// Config says what a Server serves. Jobs, Registry, Streams, Permissions and Realm are required;
+// Config says what a Server serves. Jobs, Registry, Streams, OTAUpdates, Permissions and Realm are required;
 // without Sources documents must be given.
 type Config struct {
 	Jobs        Jobs
 	Registry    Registry
 	Streams     Streams
+	OTAUpdates  OTAUpdates
 	Permissions Permissions
 	Sources     Sources
 	// Authorizers tries custom authorizers out; nil: that is refused.
@@ -54,6 +55,7 @@ type Server struct {
 	jobs        Jobs
 	registry    Registry
 	streams     Streams
+	updates     OTAUpdates
 	permissions Permissions
 	sources     Sources
 	asks        Authorizers
@@ -72,6 +74,7 @@ func New(cfg Config) *Server {
 		jobs:        cfg.Jobs,
 		registry:    cfg.Registry,
 		streams:     cfg.Streams,
+		updates:     cfg.OTAUpdates,
 		permissions: cfg.Permissions,
 		sources:     cfg.Sources,
 		asks:        cfg.Authorizers,

@@ -87,6 +87,7 @@ const (
 	KindAuthorizer   = "authorizer"
 	KindProvisioning = "provisioningtemplate"
 	KindStream       = "stream"
+	KindOTAUpdate    = "otaupdate"
 )
 
 // ARN returns the ARN of the named resource.

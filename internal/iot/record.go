@@ -77,6 +77,10 @@ const (
 	StreamUpdated Kind = "stream.updated"
 	StreamDeleted Kind = "stream.deleted"
 
+	OTACreated Kind = "otaupdate.created"
+	OTAChanged Kind = "otaupdate.changed" // the status of its creation or deletion
+	OTADeleted Kind = "otaupdate.deleted"
+
 	KeyCreated Kind = "key.created"
 	KeyRevoked Kind = "key.revoked"
 )

@@ -1,8 +1,17 @@
-// Package ota keeps streams, whose files devices fetch over MQTT (registry spec §8).
+// Package ota keeps streams, whose files devices fetch over MQTT (registry spec §8), and OTA updates
+// (registry spec §9).
 //
 // A stream says which objects of the S3 store it is made of, and what they were when it was made:
 // size and ETag are looked up then, outside of the transaction. What devices get is read from the
 // store when they ask.
+//
+// An OTA update is a row, from which Run makes a stream and a job, and which it deletes with them:
+//
+//	CREATE_PENDING → CREATE_IN_PROGRESS (the stream is made) → CREATE_COMPLETE (the job is)
+//	       └────────────────┴──→ CREATE_FAILED
+//	any of these → DELETE_IN_PROGRESS (the job goes) → gone, or DELETE_FAILED
+//
+// After a crash Run goes on where it was: a step finds out what has been done of it.
 package ota
 
 import (
@@ -36,9 +45,10 @@ type Blob interface {
 	io.Closer
 }
 
-// Config says what a Service works with. Store and Realm are required.
+// Config says what a Service works with. Store, Jobs and Realm are required.
 type Config struct {
 	Store   store.Store
+	Jobs    Jobs
 	Realm   iot.Realm
 	Objects Objects          // nil: there is no S3 store, and no stream can be made
 	Logger  *slog.Logger     // nil = slog.Default()
@@ -47,9 +57,11 @@ type Config struct {
 	FileSize int64
 }
 
-// Service keeps the streams of one realm. Its methods may be called concurrently.
+// Service keeps the streams and OTA updates of one realm. Its methods may be called concurrently.
 type Service struct {
 	store    store.Store
+	jobs     Jobs
+	work     chan struct{} // a hint for Run
 	realm    iot.Realm
 	objects  Objects
 	log      *slog.Logger
@@ -59,7 +71,7 @@ type Service struct {
 
 // New returns a Service. It keeps no state outside of the store.
 func New(cfg Config) *Service {
-	s := &Service{store: cfg.Store, realm: cfg.Realm, objects: cfg.Objects, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now, fileSize: cmp.Or(cfg.FileSize, 24<<20)}
+	s := &Service{store: cfg.Store, jobs: cfg.Jobs, work: make(chan struct{}, 1), realm: cfg.Realm, objects: cfg.Objects, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now, fileSize: cmp.Or(cfg.FileSize, 24<<20)}
 	if s.now == nil {
 		s.now = time.Now
 	}

@@ -52,12 +52,9 @@ func (s *Service) stat(ctx context.Context, files []iot.StreamFile) ([]iot.Strea
 	if err := iot.CheckFiles(files); err != nil {
 		return nil, err
 	}
-	if s.objects == nil {
-		return nil, iot.Errorf(iot.InvalidRequest, "There is no S3 store that files could be in")
-	}
 	out := make([]iot.StreamFile, len(files))
 	for i, f := range files {
-		info, err := s.objects.Stat(ctx, f.Object())
+		info, err := s.info(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -68,6 +65,14 @@ func (s *Service) stat(ctx context.Context, files []iot.StreamFile) ([]iot.Strea
 		out[i] = f
 	}
 	return out, nil
+}
+
+// info looks an object up. Errors are those of Objects.
+func (s *Service) info(ctx context.Context, f iot.StreamFile) (iot.ObjectInfo, error) {
+	if s.objects == nil {
+		return iot.ObjectInfo{}, iot.Errorf(iot.InvalidRequest, "There is no S3 store that files could be in")
+	}
+	return s.objects.Stat(ctx, f.Object())
 }
 
 // UpdateStream changes a stream and gives it the next version. Its objects are looked up again if new
@@ -113,12 +118,17 @@ func (s *Service) UpdateStream(ctx context.Context, u iot.StreamUpdate) (stream 
 	return stream, nil
 }
 
-// DeleteStream forgets a stream. NotFound.
+// DeleteStream forgets a stream. NotFound; DeleteConflict for one that an OTA update has its files in.
 func (s *Service) DeleteStream(ctx context.Context, id, actor string) error {
 	return s.update(ctx, actor, func(c *change) error {
 		stream, err := streamByID(c, id)
 		if err != nil {
 			return err
+		}
+		if used, err := c.StreamInUse(id); err != nil {
+			return err
+		} else if used {
+			return iot.Errorf(iot.DeleteConflict, "Stream %s is in use by an OTA update", id)
 		}
 		return s.deleteStream(c, stream)
 	})

@@ -103,7 +103,10 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindStream:
 		_, err = rd.StreamByID(name)
 		return absent(err, "Stream", name)
-	case "billinggroup", "otaupdate", "package", "command", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
+	case iot.KindOTAUpdate:
+		_, err = rd.OTAUpdateByID(name)
+		return absent(err, "OTA update", name)
+	case "billinggroup", "package", "command", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
 	}

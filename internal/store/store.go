@@ -92,6 +92,7 @@ type Reader interface {
 	ProvisioningReader
 	PolicyReader
 	StreamReader
+	OTAReader
 	KeyReader
 	TagReader
 	JournalReader
@@ -115,6 +116,7 @@ type Tx interface {
 	ProvisioningWriter
 	PolicyWriter
 	StreamWriter
+	OTAWriter
 	KeyWriter
 	TagWriter
 	JournalWriter
@@ -581,6 +583,27 @@ type StreamWriter interface {
 	SaveStream(s *iot.Stream) error
 	// DeleteStream forgets a stream.
 	DeleteStream(s *iot.Stream) error
+}
+
+// OTAReader reads OTA updates.
+type OTAReader interface {
+	// OTAUpdateByID finds an update by the name that its user gave it. ErrNotFound.
+	OTAUpdateByID(id string) (*iot.OTAUpdate, error)
+	// OTAUpdates lists by Seq, descending, those before the given one (0 = from the newest); status
+	// "" = all.
+	OTAUpdates(status iot.OTAStatus, before int64, limit int) ([]*iot.OTAUpdate, error)
+	// StreamInUse reports whether an update has its files in the stream.
+	StreamInUse(stream string) (bool, error)
+}
+
+// OTAWriter changes OTA updates.
+type OTAWriter interface {
+	// InsertOTAUpdate stores a new update and sets its Seq. ErrExists.
+	InsertOTAUpdate(u *iot.OTAUpdate) error
+	// SaveOTAUpdate stores everything that can change in an update, which its stream cannot. ErrNotFound.
+	SaveOTAUpdate(u *iot.OTAUpdate) error
+	// DeleteOTAUpdate forgets an update.
+	DeleteOTAUpdate(u *iot.OTAUpdate) error
 }
 
 // KeyReader reads API keys, of which there are few.

@@ -37,6 +37,7 @@ func Run(t *testing.T, open Open) {
 		{"Provisioning", provisioning},
 		{"Policies", policies},
 		{"Streams", streams},
+		{"OTAUpdates", otaUpdates},
 		{"Keys", keys},
 		{"Tags", tags},
 		{"MQTT", mqtt},
