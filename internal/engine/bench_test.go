@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -46,13 +47,21 @@ func newSite(b *testing.B, things int) *site {
 			b.Error(err)
 		}
 	})
+	s.populate(b, things)
+	return s
+}
+
+// populate registers things in one group.
+func (s *site) populate(b *testing.B, things int) {
+	b.Helper()
+	ctx := context.Background()
 	group := &iot.Group{Name: "all", UUID: uuid.NewString(), Version: 1}
-	if err := db.Update(ctx, func(tx store.Tx) error { return tx.InsertGroup(group) }); err != nil {
+	if err := s.db.Update(ctx, func(tx store.Tx) error { return tx.InsertGroup(group) }); err != nil {
 		b.Fatal(err)
 	}
 	const chunk = 5000
 	for from := 0; from < things; from += chunk {
-		err := db.Update(ctx, func(tx store.Tx) error {
+		err := s.db.Update(ctx, func(tx store.Tx) error {
 			n := min(chunk, things-from)
 			list := make([]*iot.Thing, n)
 			for i := range list {
@@ -76,7 +85,6 @@ func newSite(b *testing.B, things int) *site {
 			b.Fatal(err)
 		}
 	}
-	return s
 }
 
 func thingName(i int) iot.ThingName { return iot.ThingName(fmt.Sprintf("device-%07d", i)) }
@@ -165,4 +173,96 @@ func BenchmarkDeviceRequests(b *testing.B) {
 			b.ReportMetric(float64(requests)/b.Elapsed().Seconds(), "requests/s")
 		})
 	}
+}
+
+// BenchmarkGrowth lets a fleet of 10,000 live for two weeks: each day two jobs for all, three requests an
+// execution. Jobs are kept for three days and the journal for two; the database must stop growing then,
+// because what is deleted is used again.
+func BenchmarkGrowth(b *testing.B) {
+	const things, days, daily = 10_000, 14, 2
+	for b.Loop() {
+		s := &site{realm: iot.Realm{Account: "123456789012", Region: "us-east-1"}}
+		path := filepath.Join(b.TempDir(), "db")
+		db, err := sqlstore.Open(b.Context(), sqlstore.Config{Path: path, Volatile: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.db = db
+		s.populate(b, things)
+		now := time.Date(2030, 1, 7, 0, 0, 0, 0, time.UTC)
+		e, err := engine.New(engine.Config{Store: db, Realm: s.realm, Now: func() time.Time { return now }, Retention: 72 * time.Hour, JournalRetention: 48 * time.Hour,
+			Publish: func(context.Context, []iot.Record) error { return nil }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var sizes []int64
+		for day := range days {
+			for job := range daily {
+				now = now.Add(24 * time.Hour / daily)
+				id := iot.JobID(fmt.Sprintf("day-%d-%d", day, job))
+				if _, err := e.CreateJob(b.Context(), iot.NewJob{JobID: id, Document: "{}", Targets: []string{s.realm.ARN(iot.KindGroup, "all")}}); err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := e.Step(b.Context(), nil); err != nil {
+					b.Fatal(err)
+				}
+				for from := 0; from < things; from += 500 {
+					for _, r := range []iot.Request{{Op: iot.OpStartNext}, {Op: iot.OpUpdate, JobID: id, Status: iot.InProgress, Details: iot.Details{"progress": "50%"}}, {Op: iot.OpUpdate, JobID: id, Status: iot.Succeeded}} {
+						requests := make([]*iot.Request, 500)
+						for i := range requests {
+							one := r
+							one.Thing = thingName(from + i)
+							requests[i] = &one
+						}
+						replies, _, err := e.Step(b.Context(), requests)
+						if err != nil {
+							b.Fatal(err)
+						}
+						for _, reply := range replies {
+							if reply.Err != nil {
+								b.Fatal(reply.Err)
+							}
+						}
+					}
+				}
+			}
+			if _, _, err := e.Step(b.Context(), nil); err != nil {
+				b.Fatal(err)
+			}
+			// An engine that runs saves how far it has published; only that may be forgotten.
+			if err := db.Update(b.Context(), func(tx store.Tx) error {
+				last, err := tx.LastRecord()
+				if err != nil {
+					return err
+				}
+				return tx.SetPublished(db.Node(), last)
+			}); err != nil {
+				b.Fatal(err)
+			}
+			sizes = append(sizes, onDisk(b, path))
+		}
+		for _, day := range []int{1, 4, 7, 14} {
+			b.ReportMetric(float64(sizes[day-1])/1e6, fmt.Sprintf("MB/day-%02d", day))
+		}
+		if err := db.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// onDisk is what a database takes.
+func onDisk(b *testing.B, path string) (bytes int64) {
+	b.Helper()
+	files, err := filepath.Glob(path + "*")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		bytes += info.Size()
+	}
+	return bytes
 }
