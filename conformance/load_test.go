@@ -274,6 +274,12 @@ func (l *load) settle() {
 		l.until(l.things[i]+" is online", patience, l.online[i].Load)
 	}
 	f := fleetOn(l.t, l.sites[0].at.Load())
+	finished := false
+	l.t.Cleanup(func() {
+		if !finished && l.t.Failed() {
+			l.showStuck(f)
+		}
+	})
 	l.until("all jobs are over", 2*patience, func() bool {
 		for _, id := range l.history.Jobs() {
 			if j, err := f.api.DescribeJob(f.ctx, &iot.DescribeJobInput{JobId: &id}); !over(j, err) {
@@ -282,6 +288,7 @@ func (l *load) settle() {
 		}
 		return true
 	})
+	finished = true
 	var state *faulttest.State
 	var wrong []string
 	for deadline := time.Now().Add(patience); ; { // what is to be told may be on its way
@@ -303,6 +310,23 @@ func (l *load) settle() {
 	l.t.Logf("loaded for %s, %s in all; checked: %d requests of devices (%d without an answer), %d of the operator, %d jobs, %d executions, %d journal rows, %d messages received; %d connects",
 		loaded.Round(100*time.Millisecond), time.Since(l.began).Round(100*time.Millisecond), len(l.history.Ops), l.history.Unanswered(), len(l.history.Orders),
 		len(state.Jobs), len(state.Executions), len(state.Journal), l.messages.Load(), l.connects.Load())
+}
+
+// showStuck shows the devices that have something to do.
+func (l *load) showStuck(f *fleet) {
+	for i, thing := range l.things {
+		pending := l.pending(f, thing)
+		if len(pending) == 0 {
+			continue
+		}
+		told, last := l.history.LastNotice(thing)
+		l.t.Logf("%s has %v to do; told at %s: %v; online: %t", thing, pending, last.Format(time.StampMilli), told, l.online[i].Load())
+		for _, id := range pending {
+			e := l.execution(f, id, thing, 1)
+			x := f.execution(thing, id, 1)
+			l.t.Logf("%+v queued at %v", e, x.QueuedAt)
+		}
+	}
 }
 
 // over reports whether a job has ended, or was never there.
@@ -651,7 +675,6 @@ func (c *loadClient) request(rest string, op faulttest.Op, request map[string]an
 		op.Outcome = faulttest.Refused
 	case rest == "start-next" && answer["execution"] == nil:
 		op.Outcome = faulttest.Refused // there was nothing to do
-		c.wake = false
 	default:
 		state := answer["executionState"]
 		if rest == "start-next" {
@@ -711,7 +734,9 @@ func (c *loadClient) pause() error {
 
 // next starts the next execution and brings it to its end, if it is let.
 func (c *loadClient) next() error {
+	c.wake = false // a notice may overtake the answer of another node
 	op, ok, err := c.request("start-next", faulttest.Op{Status: "IN_PROGRESS"}, map[string]any{})
+	c.wake = c.wake || op.Outcome != faulttest.Refused
 	if !ok || err != nil {
 		return err
 	}

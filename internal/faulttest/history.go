@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Outcome is what a client knows of a request.
@@ -65,6 +66,7 @@ type History struct {
 	Events map[Event]int // how often each came
 	// Told is the list of pending jobs in the last notice that each device got.
 	Told map[string][]string
+	told map[string]time.Time // when
 	// Overtaken says that notices to one device may swap places: several nodes send them.
 	Overtaken bool
 	// Published says of each message whether it was acknowledged, Received by which of the receivers,
@@ -75,7 +77,7 @@ type History struct {
 
 // NewHistory returns an empty one.
 func NewHistory() *History {
-	return &History{Events: map[Event]int{}, Told: map[string][]string{}, Published: map[Message]bool{}, Received: map[string]map[Message]bool{}}
+	return &History{Events: map[Event]int{}, Told: map[string][]string{}, told: map[string]time.Time{}, Published: map[Message]bool{}, Received: map[string]map[Message]bool{}}
 }
 
 // Ask notes that a device sends a request, and returns what notes the answer.
@@ -115,7 +117,14 @@ func (h *History) Heard(e Event) {
 func (h *History) Notice(thing string, pending []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.Told[thing] = pending
+	h.Told[thing], h.told[thing] = pending, time.Now()
+}
+
+// LastNotice returns the list of pending jobs in the last notice that the device got, and when.
+func (h *History) LastNotice(thing string) (pending []string, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.Told[thing], h.told[thing]
 }
 
 // Publish notes that a message is published, and returns what notes the acknowledgement.
