@@ -123,7 +123,7 @@ func (s *server) joinCluster(ctx context.Context) error {
 	if !s.cfg.Cluster.on() {
 		return nil
 	}
-	p := &peers{log: s.log, stop: make(chan struct{})}
+	p := newPeers(s.log)
 	cfg, err := s.cfg.Cluster.config(s.store.Node(), s.cfg.keys(), p, s.log)
 	if err != nil {
 		return err

@@ -26,11 +26,18 @@ type peers struct {
 	here    atomic.Pointer[hearing]
 	changes atomic.Uint64 // announced here
 	stop    chan struct{}
+	roamed  chan struct{} // holds one if a session has come from elsewhere
 	running sync.WaitGroup
 
-	recalling     sync.Mutex
-	heard, before int64 // positions in the journal: of the last mark but one, and of the last
-	marked        bool
+	// Positions in the journal: of the last mark but one and of the last, which are made while all
+	// nodes are in touch, and how far it was recalled.
+	recalling             sync.Mutex
+	old, latest, recalled int64
+	marked                bool
+}
+
+func newPeers(log *slog.Logger) *peers {
+	return &peers{log: log, stop: make(chan struct{}), roamed: make(chan struct{}, 1)}
 }
 
 // hearing is who in this server wants to hear of other nodes.
@@ -51,7 +58,7 @@ type hearing struct {
 // journal is what all nodes have committed.
 type journal interface {
 	LastRecord(context.Context) (int64, error)
-	Recall(ctx context.Context, after int64, publish func(context.Context, []iot.Record) error) (int64, error)
+	Recall(ctx context.Context, after int64, own bool, publish func(context.Context, []iot.Record) error) (int64, error)
 }
 
 var _ journal = (*engine.Engine)(nil)
@@ -179,13 +186,60 @@ func (p *peers) Missed() {
 func (p *peers) recall(ctx context.Context) error {
 	p.recalling.Lock()
 	defer p.recalling.Unlock()
+	return p.recallAfter(ctx, max(p.old, p.recalled), false)
+}
+
+// recallAll is recall for sessions that were nowhere since some node was heard for the last time.
+// What this one has told they have not heard either.
+func (p *peers) recallAll(ctx context.Context) error {
+	p.recalling.Lock()
+	defer p.recalling.Unlock()
+	return p.recallAfter(ctx, p.old, true)
+}
+
+// recallAfter has recalling locked.
+func (p *peers) recallAfter(ctx context.Context, after int64, own bool) error {
 	if !p.marked {
 		return nil // nobody is here yet
 	}
+	p.node.Fence(ctx) // what is committed from now on is heard
 	here := p.here.Load()
-	last, err := here.journal.Recall(ctx, p.heard, here.tell)
-	p.heard, p.before = last, last
+	last, err := here.journal.Recall(ctx, after, own, here.tell)
+	p.recalled = max(p.recalled, last)
 	return err
+}
+
+// roam has what is published while the session of a client is on its way told again, soon and for all
+// that come at about the same time.
+func (p *peers) roam() {
+	select {
+	case p.roamed <- struct{}{}:
+	default: // it is to be done already
+	}
+}
+
+// welcome tells sessions that have come what they may not have heard.
+func (p *peers) welcome() {
+	for {
+		select {
+		case <-p.roamed:
+		case <-p.stop:
+			return
+		}
+		p.insist("the journal, for clients from elsewhere", p.recallAll)
+		select {
+		case <-time.After(roamPeriod):
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+// adopted is what the broker calls when it has adopted sessions.
+func (p *peers) adopted(ctx context.Context) {
+	if err := p.recallAll(ctx); err != nil {
+		p.log.Warn("sessions of former nodes have not heard all", "err", err)
+	}
 }
 
 // begin lets the others be heard from now on.
@@ -193,6 +247,7 @@ func (p *peers) begin(here hearing) {
 	p.here.Store(&here)
 	p.running.Go(func() { p.every(lookForOrphans, "sessions of former nodes", here.broker.AdoptOrphans) })
 	p.running.Go(func() { p.every(lookForOrphans, "nodes", p.bury) })
+	p.running.Go(p.welcome)
 	p.running.Go(func() { p.every(lookForOrphans, "sessions", here.broker.ClaimAgain) })
 	p.running.Go(func() {
 		p.insist("the journal's end", p.mark)
@@ -214,8 +269,8 @@ func (p *peers) bury(ctx context.Context) error {
 	return err
 }
 
-// mark notes how far the journal goes, while the others are heard: what is older than the last mark
-// but one has been told.
+// mark notes how far the journal goes, while the others are in touch: what is older than the last
+// mark but one has been told, since who falls silent is out of touch within a period.
 func (p *peers) mark(ctx context.Context) error {
 	last, err := p.here.Load().journal.LastRecord(ctx)
 	p.recalling.Lock()
@@ -224,16 +279,17 @@ func (p *peers) mark(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !p.marked: // what is older was before all clients here
-		p.heard, p.before, p.marked = last, last, true
+		p.old, p.latest, p.marked = last, last, true
 	case !p.node.Apart():
-		p.heard, p.before = p.before, last
+		p.old, p.latest = p.latest, last
 	}
 	return nil
 }
 
 const (
 	lookForOrphans = 2 * time.Second // sessions of nodes that are no more
-	markPeriod     = 2 * time.Second
+	roamPeriod     = time.Second     // between two times that clients from elsewhere are told what they may have missed
+	markPeriod     = 4 * time.Second // longer than cluster.Node takes to find out that another is silent
 )
 
 func (p *peers) every(period time.Duration, what string, do func(context.Context) error) {

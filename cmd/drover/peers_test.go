@@ -77,7 +77,7 @@ func startBrokersBehind(t testing.TB, n int, behind func(addr string) string) *b
 		if os.Getenv("DROVER_TEST_LOG") != "" {
 			log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", number)
 		}
-		p := &peers{log: log, stop: make(chan struct{})}
+		p := newPeers(log)
 		node, err := cluster.Start(t.Context(), cluster.Config{Name: fmt.Sprint("n", number), Handler: p, Logger: log,
 			Embedded: cluster.Embedded{Listen: "127.0.0.1:0", Peers: known, TLS: shared, Advertise: advertised}})
 		if err != nil {
@@ -90,7 +90,7 @@ func startBrokersBehind(t testing.TB, n int, behind func(addr string) string) *b
 			known = append(known, node.Addr())
 		}
 		b := &oneBroker{peers: p, ended: make(chan broker.DisconnectReason, 100)}
-		b.Broker, err = broker.New(broker.Config{Handler: open{b.ended}, Logger: log, Peers: peerBrokers{node},
+		b.Broker, err = broker.New(broker.Config{Handler: open{b.ended}, Logger: log, Peers: peerBrokers{node}, Roamed: p.roam,
 			Store: sharedStore{brokerStore{c.db, number}, func(store.Reader) ([]int64, error) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
@@ -550,7 +550,7 @@ func TestSingleStoreBecomesShared(t *testing.T) {
 type noJournal struct{}
 
 func (noJournal) LastRecord(context.Context) (int64, error) { return 0, nil }
-func (noJournal) Recall(context.Context, int64, func(context.Context, []iot.Record) error) (int64, error) {
+func (noJournal) Recall(context.Context, int64, bool, func(context.Context, []iot.Record) error) (int64, error) {
 	return 0, nil
 }
 
@@ -571,7 +571,7 @@ func (nobody) Self() string                                 { return "n" }
 // keep a server that has to end.
 func TestNobodyInsistsWhenTheServerEnds(t *testing.T) {
 	t.Parallel()
-	p := &peers{log: slog.New(slog.DiscardHandler), stop: make(chan struct{})}
+	p := newPeers(slog.New(slog.DiscardHandler))
 	began := time.Now()
 	p.insist("nothing", func(ctx context.Context) error {
 		close(p.stop)
@@ -588,8 +588,9 @@ func TestNobodyInsistsWhenTheServerEnds(t *testing.T) {
 func TestANewNodeRecallsNothingOld(t *testing.T) {
 	t.Parallel()
 	j := &shortJournal{last: 1000}
-	p := &peers{log: slog.New(slog.DiscardHandler), stop: make(chan struct{})}
-	p.here.Store(&hearing{journal: j})
+	n := startBrokers(t, 1).nodes[0]
+	p := n.peers
+	p.here.Store(&hearing{broker: n.Broker, journal: j})
 	for _, do := range []func(context.Context) error{p.recall, p.mark, p.recall} {
 		if err := do(t.Context()); err != nil {
 			t.Fatal(err)
@@ -600,6 +601,59 @@ func TestANewNodeRecallsNothingOld(t *testing.T) {
 	}
 }
 
+// TestWhoComesFromElsewhereIsToldAgain: what is published while a session is on its way from one node to
+// another is told again, also what the node has published to which it comes; to who only comes back, and to
+// who has no session, it is not.
+func TestWhoComesFromElsewhereIsToldAgain(t *testing.T) {
+	t.Parallel()
+	c := startBrokers(t, 2)
+	told := make(chan bool, 10)
+	for _, n := range c.nodes {
+		p := n.peers
+		p.here.Store(&hearing{broker: n.Broker, journal: toldJournal(told)})
+		if err := p.mark(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.running.Go(p.welcome)
+	}
+	session := Connect{Version: 5, ID: "away", Persistent: true, Props: Prop(SessionExpiry, 3600)}
+	c.join(0, session).Leave()
+	c.plain(1, "new").Leave()
+	back := c.join(0, session)
+	if !back.Connack.Present {
+		t.Fatal("no session")
+	}
+	back.Leave()
+	select {
+	case <-told:
+		t.Error("told again to who has been nowhere else")
+	default:
+	}
+	moved := c.join(1, session)
+	if !moved.Connack.Present {
+		t.Fatal("no session")
+	}
+	select {
+	case own := <-told:
+		if !own {
+			t.Error("what this node has published is left out")
+		}
+	case <-time.After(Patience):
+		t.Error("not told again")
+	}
+	moved.Leave()
+}
+
+// toldJournal is a journal that says when it is recalled, and whether with what is the node's own.
+type toldJournal chan bool
+
+func (toldJournal) LastRecord(context.Context) (int64, error) { return 1, nil }
+
+func (j toldJournal) Recall(_ context.Context, _ int64, own bool, _ func(context.Context, []iot.Record) error) (int64, error) {
+	j <- own
+	return 1, nil
+}
+
 // shortJournal notes after which positions it is recalled.
 type shortJournal struct {
 	last     int64
@@ -608,7 +662,7 @@ type shortJournal struct {
 
 func (j *shortJournal) LastRecord(context.Context) (int64, error) { return j.last, nil }
 
-func (j *shortJournal) Recall(_ context.Context, after int64, _ func(context.Context, []iot.Record) error) (int64, error) {
+func (j *shortJournal) Recall(_ context.Context, after int64, _ bool, _ func(context.Context, []iot.Record) error) (int64, error) {
 	j.recalled = append(j.recalled, after)
 	return j.last, nil
 }

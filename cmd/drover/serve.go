@@ -360,7 +360,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	sessions := s.cfg.Sessions
 	shelf, others := s.shelf(kept)
 	s.broker, err = broker.New(broker.Config{
-		Handler: handler, Authenticator: doorkeeper{guard, counts}, Authorizer: guard, Logger: s.log, Store: shelf, Peers: others, Origin: origins(s.cfg.Origins).allow, AcceptRate: cmp.Or(limits.AcceptRate, -1),
+		Handler: handler, Authenticator: doorkeeper{guard, counts}, Authorizer: guard, Logger: s.log, Store: shelf, Peers: others, Adopted: s.peers.adopted, Roamed: s.peers.roam, Origin: origins(s.cfg.Origins).allow, AcceptRate: cmp.Or(limits.AcceptRate, -1),
 		ConnectRate: limits.ConnectRate, ClientConnectRate: limits.ClientConnectRate, PublishRate: limits.PublishRate, ByteRate: limits.ByteRate,
 		TotalPublishRate: limits.TotalPublishRate, DeliverRate: limits.DeliverRate, TotalDeliverRate: limits.TotalDeliverRate,
 		ReplayRate:    limits.Replay,

@@ -45,6 +45,12 @@ type Config struct {
 	// Peers are the brokers of the other nodes of a cluster, and Store, if there is one, is then
 	// a SharedStore. nil: this broker is alone.
 	Peers Peers
+	// Adopted, which may be nil, is called when sessions of nodes that are no more have come here.
+	// What was published meanwhile has not come to them, and can be published again.
+	Adopted func(context.Context)
+	// Roamed, which may be nil, is called when a client has come here and its session with it, from
+	// where it was. It must not wait.
+	Roamed func()
 
 	// MaxRetained and MaxRetainedBytes bound the retained messages, which are held
 	// in memory: how many topics have one, and the bytes of topics and payloads.

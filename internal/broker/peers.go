@@ -316,6 +316,9 @@ func (b *Broker) takeOver(c *Client) error {
 			return &protocolError{codeUnavailable, ServerInitiated, "its session cannot be read"}
 		}
 		b.adopt(kept)
+		if b.cfg.Roamed != nil && len(kept.Sessions) > 0 {
+			b.cfg.Roamed()
+		}
 	}
 	b.mu.Lock()
 	c.claiming, c.contested = false, !all
@@ -505,7 +508,8 @@ func (b *Broker) Missed(ctx context.Context) error {
 	return nil
 }
 
-// AdoptOrphans takes over the sessions, groups and wills of nodes that are no more.
+// AdoptOrphans takes over the sessions, groups and wills of nodes that are no more. Nobody else gets
+// them before Config.Adopted has returned.
 func (b *Broker) AdoptOrphans(ctx context.Context) error {
 	shared := b.shared()
 	if shared == nil {
@@ -518,6 +522,9 @@ func (b *Broker) AdoptOrphans(ctx context.Context) error {
 		return err
 	}
 	b.adopt(kept)
+	if b.cfg.Adopted != nil && len(kept.Sessions) > 0 {
+		b.cfg.Adopted(ctx)
+	}
 	return nil
 }
 

@@ -120,10 +120,10 @@ func (e *Engine) LastRecord(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-// Recall hands publish the records that other nodes have committed after a position, with the lists
-// of devices as they are now, for clients of this node that may not have heard of them. It returns
-// how far it has come, also with an error.
-func (e *Engine) Recall(ctx context.Context, after int64, publish func(context.Context, []iot.Record) error) (int64, error) {
+// Recall hands publish the records that other nodes, or if own is set all, have committed after a
+// position, with the lists of devices as they are now, for clients of this node that may not have
+// heard of them. It returns how far it has come, also with an error.
+func (e *Engine) Recall(ctx context.Context, after int64, own bool, publish func(context.Context, []iot.Record) error) (int64, error) {
 	for {
 		var records []iot.Record
 		last, more := after, false
@@ -132,13 +132,15 @@ func (e *Engine) Recall(ctx context.Context, after int64, publish func(context.C
 			if err != nil {
 				return err
 			}
-			own, err := tx.Records(e.store.Node(), after, page)
-			if err != nil {
-				return err
-			}
-			mine := make(map[int64]bool, len(own))
-			for _, r := range own {
-				mine[r.ID] = true
+			mine := make(map[int64]bool)
+			if !own {
+				ours, err := tx.Records(e.store.Node(), after, page)
+				if err != nil {
+					return err
+				}
+				for _, r := range ours {
+					mine[r.ID] = true
+				}
 			}
 			for _, r := range all {
 				if last = r.ID; !mine[r.ID] {
