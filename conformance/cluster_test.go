@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -144,4 +145,32 @@ func TestCluster(t *testing.T) {
 		t.Error("the session died with the node")
 	}
 	back.Receive(a.topic("of away"), "4")
+}
+
+// TestNodesMustAgree: a server with another account, region or keys than those that work on a database does
+// not begin, and says why; one that is alone may.
+func TestNodesMustAgree(t *testing.T) {
+	t.Parallel()
+	if *endpointFlag != "" {
+		t.Skip("not against a foreign endpoint")
+	}
+	keys := filepath.Join(t.TempDir(), "keys")
+	database := []string{"--store", envtest.PostgreSQL(t)}
+	first := newSite(t, append(database, "--keys", keys)...)
+	path, err := binary()
+	must(t, err)
+	for wrong, flags := range map[string][]string{
+		"--region is eu-central-1 here and us-east-1 there":       {"--keys", keys, "--region", "eu-central-1"},
+		"--account is 999999999999 here and 123456789012 there":   {"--keys", keys, "--account", "999999999999"},
+		"secrets.key is another; give all the same --keys folder": {"--keys", filepath.Join(t.TempDir(), "keys")},
+	} {
+		args := append([]string{"serve", "--data", t.TempDir(), "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"}, append(database, flags...)...)
+		out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), wrong) || !strings.Contains(string(out), "cannot work on one database") {
+			t.Errorf("%s: %v\n%s", wrong, err, out)
+		}
+	}
+	must(t, first.at.Load().terminate())
+	other := newSite(t, append(database, "--region", "eu-central-1")...)
+	must(t, other.at.Load().terminate())
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
 
+	"drover/internal/auth"
 	"drover/internal/iot"
 	"drover/internal/store/sqlstore"
 )
@@ -81,6 +83,11 @@ type sessionFlags struct {
 	RetainedMessages int           `help:"Topics that have a retained message; more are refused." default:"10000"`
 	RetainedBytes    int           `help:"Bytes of them." default:"67108864"`
 	SharedMembers    int           `help:"Members of one shared subscription." default:"250"`
+}
+
+// sealFile holds the key that seals the secrets of API keys.
+func (c *serveConfig) sealFile() string {
+	return cmp.Or(c.KeyFile, filepath.Join(c.keys(), auth.SealFile))
 }
 
 // maxSessionExpiry is AWS's (spec identity-and-broker §2.4).

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
+
 	"slices"
 	"strings"
 	"time"
@@ -20,12 +19,13 @@ import (
 	"drover/internal/iot"
 	"drover/internal/registry"
 	"drover/internal/rehearse"
+	"drover/internal/store"
 )
 
 // openConsole makes the console: pages that ask the engine and the registry, and that change what they
 // change through the API, which checks and notes it as if the CLI had asked.
 func (s *server) openConsole(things *registry.Registry, publisher *dataplane.Publisher, api *auditor, realm iot.Realm) error {
-	seal, err := auth.LoadOrCreateSeal(cmp.Or(s.cfg.KeyFile, filepath.Join(s.cfg.keys(), auth.SealFile)))
+	seal, err := auth.LoadOrCreateSeal(s.cfg.sealFile())
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,7 @@ func (f fleetSide) Health(ctx context.Context) (checks []console.Check) {
 	if err != nil {
 		return append(checks, console.Check{Name: "Nodes", Text: "the database does not say which there are"})
 	}
+	nodes = slices.DeleteFunc(nodes, func(n store.Node) bool { return n.ID == store.FirstNode }) // which stands for stores without nodes
 	if len(nodes) < 2 {
 		return checks // alone
 	}

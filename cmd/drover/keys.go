@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
+
 	"text/tabwriter"
 	"time"
 
@@ -194,7 +193,7 @@ func (k *keyService) refusal(ctx context.Context, err error) *wire.Error {
 // openKeys makes the keyring. The file that seals the secrets is in the data folder even in test
 // mode, where the keys themselves go with the database.
 func (s *server) openKeys(ctx context.Context, keys *registry.Registry) error {
-	seal, err := auth.LoadOrCreateSeal(cmp.Or(s.cfg.KeyFile, filepath.Join(s.cfg.keys(), auth.SealFile)))
+	seal, err := auth.LoadOrCreateSeal(s.cfg.sealFile())
 	if err != nil {
 		return err
 	}

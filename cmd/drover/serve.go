@@ -202,6 +202,11 @@ func startServer(ctx context.Context, cfg serveConfig, log *slog.Logger) (_ *ser
 	if s.store, err = sqlstore.Open(ctx, database); err != nil {
 		return nil, err
 	}
+	if cfg.postgres() {
+		if err := s.agree(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Objects {
 		if err := s.openObjects(folder); err != nil {
 			return nil, err

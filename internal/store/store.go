@@ -682,10 +682,14 @@ type NodeReader interface {
 	// Announcements lists what nodes have announced after an ID, in the order of the commits. Those
 	// that are made after this node has begun have IDs above its number.
 	Announcements(after int64, limit int) ([]Announcement, error)
+	// Agreement returns what nodes have to have in common, as it was saved. ErrNotFound.
+	Agreement() (string, error)
 }
 
 // NodeWriter takes care of what dead nodes have left.
 type NodeWriter interface {
+	// SaveAgreement stores what nodes have to have in common.
+	SaveAgreement(text string) error
 	// TakeOver makes this process the owner of a node, and reports whether it is: only of one that
 	// is dead can it become so, and it does not stay so if it dies itself. What the node has not
 	// committed by then it cannot commit any more: ErrFenced.

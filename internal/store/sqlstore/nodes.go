@@ -282,3 +282,11 @@ func (t *tx) ForgetAnnouncements() error {
 	_, err := t.exec(t.c.timed(forgetAnnouncements), announcementLife.Milliseconds())
 	return err
 }
+
+const agreement = "agreement" // in settings
+
+// Agreement implements store.NodeReader.
+func (r reader) Agreement() (string, error) { return r.setting(agreement) }
+
+// SaveAgreement implements store.NodeWriter.
+func (t *tx) SaveAgreement(text string) error { return t.saveSetting(agreement, text) }

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"errors"
+
 	"encoding/json"
 	"slices"
 
@@ -177,6 +179,16 @@ var journal = []testCase{
 		}
 		f.update(store.Tx.ForgetAnnouncements) // these are too young
 		f.equal(len(read(f, func(r store.Reader) ([]store.Announcement, error) { return r.Announcements(0, 10) })), len(list))
+	}},
+	{"what nodes have agreed on stays, and can be changed", func(f *fixture) {
+		f.update(func(tx store.Tx) error {
+			_, err := tx.Agreement()
+			f.equal(errors.Is(err, store.ErrNotFound), true)
+			f.must(tx.SaveAgreement("a"))
+			return tx.SaveAgreement("b")
+		})
+		f.reopen()
+		f.equal(read(f, store.Reader.Agreement), "b")
 	}},
 	{"a node that lives is not taken over, not even by itself", func(f *fixture) {
 		f.must(f.Hold(f.Context()))
