@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"testing"
+	"time"
 
 	"drover/internal/iot"
 )
@@ -48,7 +49,8 @@ type audience bool
 
 func (a audience) HasSubscribers(string) bool { return bool(a) }
 
-func (audience) Publish(string, []byte, byte) {}
+func (audience) Publish(string, []byte, byte)                     {}
+func (audience) PublishFor(string, []byte, string, time.Duration) {}
 
 func BenchmarkPublish(b *testing.B) {
 	for name, listens := range map[string]audience{"subscribed": true, "nobody": false} {

@@ -81,6 +81,13 @@ const (
 	OTAChanged Kind = "otaupdate.changed" // the status of its creation or deletion
 	OTADeleted Kind = "otaupdate.deleted"
 
+	CommandMade    Kind = "command.created"
+	CommandUpdated Kind = "command.updated" // or it waits for its deletion
+	CommandDeleted Kind = "command.deleted"
+
+	CommandExecutionChanged Kind = "commandExecution.changed" // its status
+	CommandExecutionDeleted Kind = "commandExecution.deleted"
+
 	KeyCreated Kind = "key.created"
 	KeyRevoked Kind = "key.revoked"
 )

@@ -106,7 +106,10 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindOTAUpdate:
 		_, err = rd.OTAUpdateByID(name)
 		return absent(err, "OTA update", name)
-	case "billinggroup", "package", "command", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
+	case iot.KindCommand:
+		_, err = rd.CommandByID(name)
+		return absent(err, "Command", name)
+	case "billinggroup", "package", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
 	}
