@@ -158,6 +158,9 @@ func TestR190R191R204Requests(t *testing.T) {
 	f.notStarted("ValidationException", arn, f.groupARN("g"))
 	f.notStarted("ValidationException", f.thingARN("x"), f.thingARN(f.name("thing40")))
 	f.notStarted("ValidationException", arn, "x")
+	for _, name := range []string{"a/b", "a+", "#", strings.Repeat("x", 129)} {
+		f.notStarted("ValidationException", arn, f.arn("client", name))
+	}
 	f.notStarted("ValidationException", arn, f.thingARN(f.name("thing40")), `"executionTimeoutSeconds":0`)
 	f.notStarted("ValidationException", arn, f.thingARN(f.name("thing40")), `"executionTimeoutSeconds":43201`)
 	f.notStarted("ValidationException", arn, f.thingARN(f.name("thing40")), `"parameters":{"x":{"S":"y"}}`)
@@ -553,6 +556,15 @@ func TestCommandsAreForThoseWhoMay(t *testing.T) {
 	limited := f.newKey("starter", f.say("Allow", "iot:StartCommandExecution", "command/"+f.name("c")), f.say("Allow", "iot:StartCommandExecution", "thing/"+thing))
 	limited.start(arn, s.target)
 	limited.notStarted("AccessDeniedException", arn, f.thingARN(f.name("other")))
+	starts := 0
+	for _, e := range f.audit("--operation", "StartCommandExecution") {
+		if slices.Contains(e.Targets, arn) && slices.Contains(e.Targets, s.target) && e.Allowed {
+			starts++
+		}
+	}
+	if starts != 2 {
+		t.Errorf("%d starts are in the audit log", starts)
+	}
 	body := fmt.Sprintf(`{"commandArn":%q,"targetArn":%q}`, arn, s.target)
 	if status := f.send(f.httpClient(f.config(with(cert))), http.MethodPost, f.deviceHTTPS+"/command-executions", body); status != http.StatusForbidden {
 		t.Errorf("a device has started a command: %d", status)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,6 +68,8 @@ const (
 	maxBatch   = 256
 	maxWaiting = 4096 // tasks; more are told to come again
 	dueAtOnce  = 1000 // executions that time out in one transaction
+
+	maxClientID = 128 // bytes
 )
 
 // New returns a Service. It keeps no state outside of the store.
@@ -266,17 +269,16 @@ func cursor(text string) (k store.CommandKey, err error) {
 	if text == "" {
 		return k, nil
 	}
-	for i := range text {
-		if text[i] == ',' {
-			at, e := strconv.ParseInt(text[:i], 10, 64)
-			k.At, err, text = iot.Time(at), e, text[i+1:]
-			break
+	bad := iot.Errorf(iot.InvalidRequest, "Invalid nextToken")
+	if at, seq, both := strings.Cut(text, ","); both {
+		n, err := strconv.ParseInt(at, 10, 64)
+		if err != nil {
+			return k, bad
 		}
+		k.At, text = iot.Time(n), seq
 	}
-	var e error
-	k.Seq, e = strconv.ParseInt(text, 10, 64)
-	if err != nil || e != nil {
-		return k, iot.Errorf(iot.InvalidRequest, "Invalid nextToken")
+	if k.Seq, err = strconv.ParseInt(text, 10, 64); err != nil {
+		return k, bad
 	}
 	return k, nil
 }
@@ -381,10 +383,12 @@ func (s *Service) Target(arn string) (thing iot.ThingName, err error) {
 	switch {
 	case err != nil:
 		return "", err
-	case kind == iot.KindThing:
+	case kind == iot.KindThing && iot.ThingName(name).Valid():
 		return iot.ThingName(name), nil
-	case kind == iot.KindClient:
+	case kind == iot.KindClient && len(name) <= maxClientID && !strings.ContainsAny(name, "/+#"):
 		return "", nil
+	case kind == iot.KindThing || kind == iot.KindClient:
+		return "", iot.Errorf(iot.InvalidRequest, "Target %s has a name that cannot stand in the topics of commands", arn)
 	}
 	return "", iot.Errorf(iot.InvalidRequest, "Target %s is neither a thing nor a client", arn)
 }

@@ -138,7 +138,7 @@ func (s *Service) DeleteUpdate(ctx context.Context, d iot.OTADeletion) error {
 		if u.Status == iot.OTADeleteInProgress {
 			return iot.Errorf(iot.InvalidRequest, "OTA update %s is being deleted", d.ID)
 		}
-		u.Deletion = &iot.OTADeletionChoice{Stream: d.Stream, Force: d.ForceJob}
+		u.Deletion, u.Actor = &iot.OTADeletionChoice{Stream: d.Stream, Force: d.ForceJob}, d.Actor
 		return c.setStatus(u, iot.OTADeleteInProgress, nil)
 	})
 	if err != nil {
