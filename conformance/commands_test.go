@@ -175,7 +175,7 @@ func TestR190R191R204Requests(t *testing.T) {
 
 // TestR192ToR196TimesAndReports: what devices may report when. The time is moved, so that these have a server of their own.
 func TestR192ToR196TimesAndReports(t *testing.T) {
-	f := fleetOn(t, ownServer(t, "--test"))
+	f := fleetOn(t, ownServer(t, "--test", "--limit-device-commands", "1"))
 	arn := f.command("c", "", "x")
 	s := f.servant("thing", f.thing("t"), 4)
 	f.must(s.subscribe("$aws/events/commandExecution/#", 1))
@@ -213,6 +213,9 @@ func TestR192ToR196TimesAndReports(t *testing.T) {
 	}
 
 	long := f.start(arn, s.target, `"executionTimeoutSeconds":43200`)
+	if status, h, _ := f.tryStart(arn, s.target); status != http.StatusPaymentRequired || h.Get("X-Amzn-Errortype") != "ServiceQuotaExceededException" {
+		t.Errorf("one more than may run: %d %s", status, h.Get("X-Amzn-Errortype"))
+	}
 	move("11h59m59s")
 	if x := f.commandExecution(long, s.target); x.Status != "CREATED" {
 		t.Errorf("%+v", x)
