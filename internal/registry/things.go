@@ -139,7 +139,7 @@ func (r *Registry) DeleteThing(ctx context.Context, d iot.ThingDeletion) error {
 			return err
 		}
 		if len(attached) > 0 {
-			return iot.Errorf(iot.InvalidRequest, "Cannot delete thing %s: principals are attached to it", d.Name)
+			return iot.Errorf(iot.InvalidRequest, "Cannot delete. Thing %s is still attached to one or more principals", d.Name)
 		}
 		if err := r.jobs.ThingDeleted(c.Tx, c.now, thing, c.actor); err != nil {
 			return err
