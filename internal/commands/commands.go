@@ -96,11 +96,11 @@ func (s *Service) update(ctx context.Context, f func(*change) error) error {
 
 // record appends a record of what changed.
 func (c *change) record(kind iot.Kind, actor string, data any) error {
-	text, err := json.Marshal(data)
+	rec, err := iot.NewRecord(kind, c.now, actor, data)
 	if err != nil {
-		return fmt.Errorf("encode record %s: %w", kind, err)
+		return err
 	}
-	return c.Append(iot.Record{At: c.now, Kind: kind, Actor: actor, Data: text})
+	return c.Append(rec)
 }
 
 // changed appends the record of an execution that has come to its status.
@@ -108,17 +108,9 @@ func (c *change) changed(x *iot.CommandExecution, actor string) error {
 	return c.record(iot.CommandExecutionChanged, actor, iot.CommandExecutionEvent{ID: x.ID, Command: x.Command, Target: x.Target, Status: x.Status, Reason: x.Reason})
 }
 
-// absent turns store.ErrNotFound into a NotFound error and leaves other errors alone.
-func absent(err error, what, name string) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return iot.Errorf(iot.NotFound, "%s %s cannot be found.", what, name)
-	}
-	return err
-}
-
 func commandByID(rd store.Reader, id string) (*iot.Command, error) {
 	c, err := rd.CommandByID(id)
-	return c, absent(err, "Command", id)
+	return c, store.Absent(err, "Command", id)
 }
 
 // Create stores a command. InvalidRequest for one that cannot be, and bad tags; ResourceConflict for a name that is taken.
@@ -297,7 +289,7 @@ func executionOf(rd store.Reader, id, target string) (*iot.CommandExecution, err
 	if err == nil && x.Target != target {
 		err = store.ErrNotFound
 	}
-	return x, absent(err, "Command execution", id)
+	return x, store.Absent(err, "Command execution", id)
 }
 
 // Executions lists executions by the time that the query is about.
@@ -417,7 +409,7 @@ func (s *Service) start(c *change, in *iot.CommandStart, name string, thing iot.
 	}
 	if thing != "" {
 		if _, err := c.ThingByName(thing); err != nil {
-			return nil, nil, absent(err, "Thing", string(thing))
+			return nil, nil, store.Absent(err, "Thing", string(thing))
 		}
 	}
 	if s.running > 0 {

@@ -100,10 +100,10 @@ func (s *Service) checkTargets(rd store.Reader, arns []string) error {
 		switch kind {
 		case iot.KindThing:
 			_, err = rd.ThingByName(iot.ThingName(name))
-			err = absent(err, "Thing", name)
+			err = store.Absent(err, "Thing", name)
 		case iot.KindGroup:
 			_, err = rd.GroupByName(iot.GroupName(name))
-			err = absent(err, "Thing group", name)
+			err = store.Absent(err, "Thing group", name)
 		default:
 			err = iot.Errorf(iot.InvalidRequest, "Target %s is neither a thing nor a thing group", arn)
 		}
@@ -167,7 +167,7 @@ func (s *Service) Updates(ctx context.Context, status iot.OTAStatus, page iot.Pa
 
 func updateByID(rd store.Reader, id string) (*iot.OTAUpdate, error) {
 	u, err := rd.OTAUpdateByID(id)
-	return u, absent(err, "OTA update", id)
+	return u, store.Absent(err, "OTA update", id)
 }
 
 // setStatus stores an update that has come to a status, because of an error if there is one.

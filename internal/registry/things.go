@@ -222,7 +222,7 @@ func (c *change) recordAssociation(thing *iot.Thing, from, to string) error {
 
 func thingByName(rd store.ThingReader, name iot.ThingName) (*iot.Thing, error) {
 	thing, err := rd.ThingByName(name)
-	return thing, absent(err, "Thing", name)
+	return thing, store.Absent(err, "Thing", name)
 }
 
 func thingEvent(t *iot.Thing) iot.ThingEvent {

@@ -25,6 +25,14 @@ import (
 // ErrNotFound is returned by methods that look for one thing and find none.
 var ErrNotFound = errors.New("store: not found")
 
+// Absent turns ErrNotFound into a NotFound error about something by its name, and leaves other errors alone.
+func Absent(err error, what string, name any) error {
+	if errors.Is(err, ErrNotFound) {
+		return iot.Errorf(iot.NotFound, "%s %v cannot be found.", what, name)
+	}
+	return err
+}
+
 // ErrExists is returned by methods that insert a name that is taken.
 var ErrExists = errors.New("store: exists")
 
