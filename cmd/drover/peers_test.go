@@ -90,7 +90,7 @@ func startBrokersBehind(t testing.TB, n int, behind func(addr string) string) *b
 			known = append(known, node.Addr())
 		}
 		b := &oneBroker{peers: p, ended: make(chan broker.DisconnectReason, 100)}
-		b.Broker, err = broker.New(broker.Config{Handler: open{b.ended}, Logger: log, Peers: peerBrokers{node}, Roamed: p.roam,
+		b.Broker, err = broker.New(broker.Config{Handler: open{b.ended}, Logger: log, Peers: peerBrokers{node}, Adopted: p.adopted, Roamed: p.roam,
 			Store: sharedStore{brokerStore{c.db, number}, func(store.Reader) ([]int64, error) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
@@ -601,12 +601,12 @@ func TestANewNodeRecallsNothingOld(t *testing.T) {
 	}
 }
 
-// TestWhoComesFromElsewhereIsToldAgain: what is published while a session is on its way from one node to
-// another is told again, also what the node has published to which it comes; to who only comes back, and to
-// who has no session, it is not.
-func TestWhoComesFromElsewhereIsToldAgain(t *testing.T) {
+// TestWhoComesFromANodeThatIsNoMore: what is published while a session is nowhere is told again when its
+// client comes, also what the node to which it comes has published; to who only comes back, comes from a node
+// that lives, or has no session, it is not.
+func TestWhoComesFromANodeThatIsNoMore(t *testing.T) {
 	t.Parallel()
-	c := startBrokers(t, 2)
+	c := startBrokers(t, 3)
 	told := make(chan bool, 10)
 	for _, n := range c.nodes {
 		p := n.peers
@@ -618,17 +618,20 @@ func TestWhoComesFromElsewhereIsToldAgain(t *testing.T) {
 	}
 	session := Connect{Version: 5, ID: "away", Persistent: true, Props: Prop(SessionExpiry, 3600)}
 	c.join(0, session).Leave()
-	c.plain(1, "new").Leave()
-	back := c.join(0, session)
-	if !back.Connack.Present {
-		t.Fatal("no session")
+	for _, node := range []int{0, 1, 0} {
+		c.plain(node, "new").Leave()
+		back := c.join(node, session)
+		if !back.Connack.Present {
+			t.Fatal("no session")
+		}
+		back.Leave()
 	}
-	back.Leave()
 	select {
 	case <-told:
-		t.Error("told again to who has been nowhere else")
+		t.Error("told again to who has been nowhere else, or comes from a node that lives")
 	default:
 	}
+	c.nodes[0].stop()
 	moved := c.join(1, session)
 	if !moved.Connack.Present {
 		t.Fatal("no session")

@@ -49,7 +49,7 @@ type Config struct {
 	// What was published meanwhile has not come to them, and can be published again.
 	Adopted func(context.Context)
 	// Roamed, which may be nil, is called when a client has come here and its session with it, from
-	// where it was. It must not wait.
+	// a node that is no more. It must not wait.
 	Roamed func()
 
 	// MaxRetained and MaxRetainedBytes bound the retained messages, which are held
@@ -268,7 +268,9 @@ type Broker struct {
 	sockets   map[*Client]struct{} // every accepted connection
 	clients   map[string]*Client   // those that are or are about to be connected, by client id
 	sessions  map[string]*session
-	wills     map[string]*will // delayed, by client id
+	parted    map[string]*session    // those that have gone to other nodes and pass on what comes, by client id
+	awaited   map[string]*[]lateWord // what has come for those that are on their way here, by client id
+	wills     map[string]*will       // delayed, by client id
 
 	retainedMu    sync.RWMutex
 	retained      map[string]retained
@@ -346,6 +348,8 @@ func New(cfg Config) (*Broker, error) {
 		sockets:    map[*Client]struct{}{},
 		clients:    map[string]*Client{},
 		sessions:   map[string]*session{},
+		parted:     map[string]*session{},
+		awaited:    map[string]*[]lateWord{},
 		wills:      map[string]*will{},
 		retained:   map[string]retained{},
 	}

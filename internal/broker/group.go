@@ -118,6 +118,14 @@ func (g *group) deliver(e *copies, m *Message) {
 	members := g.members
 	g.mu.Unlock()
 	if len(members) == 0 {
+		// The last one here has just left, and the node that chose this one did not know.
+		if b := g.broker; b.cfg.Peers == nil {
+			return
+		} else if node := g.choose(b.cfg.Peers.Self()); node != "" {
+			b.relay(m, "", time.Time{}, []place{{g.full(), node}})
+		} else {
+			b.stats.dropped.Add(1)
+		}
 		return
 	}
 	qos := byte(0)

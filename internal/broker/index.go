@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // subscriber is one session's wish for what a filter matches.
@@ -188,8 +189,15 @@ func (x *index) leave(g *group, s *session) (queue []outgoing) {
 		return 0
 	})
 	if delta < 0 && x.peers != nil {
-		x.peers.Unwant(g.filter)
 		x.tell(g)
+		// Who has chosen a member here, and does not know yet, is still heard; deliver passes it on.
+		time.AfterFunc(lingering, func() {
+			select {
+			case <-g.broker.closed:
+			default:
+				x.peers.Unwant(g.filter)
+			}
+		})
 	}
 	return queue
 }

@@ -54,6 +54,8 @@ type keeper struct {
 	session map[int64]StoredSession
 	retain  map[string]*StoredRetained // nil: deleted
 	wills   map[int64]StoredWill
+	ending  int                      // wills that have ended and are still in the store
+	telling map[string]chan struct{} // by client, whose will is published and not safe yet; closed when it is
 }
 
 // delayed is an entry that is written if it has not ended by then.
@@ -465,7 +467,45 @@ func (k *keeper) endWill(key int64) {
 	defer k.mu.Unlock()
 	delete(k.wills, key)
 	k.next.EndedWills = append(k.next.EndedWills, key)
+	k.ending++
 	k.hurry()
+}
+
+// tellWill notes that the will of a client is published. end is to be called when it is safe.
+func (k *keeper) tellWill(client string, key int64) (end func()) {
+	told := make(chan struct{})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.telling == nil {
+		k.telling = map[string]chan struct{}{}
+	}
+	k.telling[client] = told
+	return func() {
+		k.endWill(key)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.telling[client] == told {
+			delete(k.telling, client)
+		}
+		close(told)
+	}
+}
+
+// tells returns a channel that is closed when the client's will, which is published, is safe; nil if none is.
+func (k *keeper) tells(client string) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if told := k.telling[client]; told != nil {
+		return told
+	}
+	return nil
+}
+
+// endsWills reports whether the store has wills that have ended.
+func (k *keeper) endsWills() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ending > 0
 }
 
 // save is one Save: what it changes and who learns of it.
@@ -597,6 +637,7 @@ func (k *keeper) commit(s *save) {
 	var done []func()
 	k.mu.Lock()
 	k.written += uint64(len(s.changes.Entries))
+	k.ending -= len(s.changes.EndedWills)
 	for _, e := range s.entries {
 		if e.state != entryWriting {
 			continue // ended meanwhile

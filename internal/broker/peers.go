@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -186,6 +187,8 @@ type word struct {
 	Which bool       `json:"which,omitempty"` // which groups have members there? Answer: []groupWord
 	State *string    `json:"state,omitempty"` // what is known of the client? Answer: *peerState
 	End   *endWord   `json:"end,omitempty"`   // Answer: whether there was something to end
+	Late  *lateWord  `json:"late,omitempty"`  // what came to a session that has gone
+	Came  string     `json:"came,omitempty"`  // a client whose session has come, and hears everything by itself
 	Safe  bool       `json:"safe,omitempty"`  // are the messages so far, wherever they have to be? Answer: when they are
 	Leave *leaveWord `json:"leave,omitempty"` // the node ends
 }
@@ -201,6 +204,7 @@ type takeWord struct {
 type takeAnswer struct {
 	Refused []string  `json:"refused,omitempty"` // of which a later claim is made here
 	Groups  []parting `json:"groups,omitempty"`
+	Parted  bool      `json:"parted,omitempty"` // a session comes from here, where what comes late for it is passed on
 }
 
 // parting is what waited for members of a shared subscription that has none left there.
@@ -215,6 +219,14 @@ type groupWord struct {
 	Filter  string `json:"filter"` // "$share/NAME/FILTER"
 	Members int    `json:"members"`
 	Online  int    `json:"online"` // members that are connected
+}
+
+// lateWord is a message that came to a session which had gone to another node already.
+type lateWord struct {
+	Client  string `json:"client"`
+	QoS     byte   `json:"qos"`
+	Retain  bool   `json:"retain,omitempty"`
+	Message []byte `json:"message"` // relayed
 }
 
 type endWord struct {
@@ -259,8 +271,12 @@ func (b *Broker) Asked(body []byte, answer func([]byte)) {
 			}
 			answer(encodeAnswer(a))
 		}()
+	case w.Late != nil:
+		b.late(*w.Late)
+	case w.Came != "":
+		b.vanish(w.Came, nil)
 	case w.Group != nil:
-		b.index.peer(b, *w.Group)
+		b.hear(*w.Group)
 	case w.Leave != nil:
 		b.index.forgetPeers(b, func(node string) bool { return node == w.Leave.Node })
 		go func() {
@@ -280,6 +296,91 @@ func (b *Broker) Asked(body []byte, answer func([]byte)) {
 		go func() { answer(encodeAnswer(b.end(w.End.Client, w.End.Options))) }()
 	case w.Safe:
 		b.arrivals.settled(func() { answer(nil) })
+	}
+}
+
+// What the other nodes send to a session while it moves must not be lost: where it was it goes on to
+// get messages and passes them on, until the node to which it has gone says that all nodes know of it.
+// There they wait until the session has come.
+
+// lingering is for how long a session passes messages on at most.
+const lingering = 10 * time.Second
+
+// linger lets a session that has parted pass messages on for a while.
+func (b *Broker) linger(client string, s *session) {
+	b.mu.Lock()
+	former := b.parted[client]
+	b.parted[client] = s
+	b.mu.Unlock()
+	if former != nil {
+		former.vanish()
+	}
+	time.AfterFunc(lingering, func() { b.vanish(client, s) })
+}
+
+// vanish ends the session of a client that has parted: the given one, nil for any.
+func (b *Broker) vanish(client string, s *session) {
+	b.mu.Lock()
+	there := b.parted[client]
+	if there == nil || s != nil && s != there {
+		b.mu.Unlock()
+		return
+	}
+	delete(b.parted, client)
+	b.mu.Unlock()
+	there.vanish()
+}
+
+// awaiting keeps what comes late for a client whose session is on its way here, until it is to be
+// delivered.
+func (b *Broker) awaiting(client string) (deliver func()) {
+	list := new([]lateWord)
+	b.mu.Lock()
+	b.awaited[client] = list
+	b.mu.Unlock()
+	return func() {
+		b.mu.Lock()
+		mine := b.awaited[client] == list
+		if mine {
+			delete(b.awaited, client)
+		}
+		b.mu.Unlock()
+		for _, w := range *list {
+			b.late(w)
+		}
+	}
+}
+
+// late delivers what came to a session where it was.
+func (b *Broker) late(w lateWord) {
+	b.mu.Lock()
+	if list := b.awaited[w.Client]; list != nil {
+		if len(*list) < b.cfg.QueueMessages {
+			*list = append(*list, w)
+		} else {
+			b.stats.dropped.Add(1)
+		}
+		b.mu.Unlock()
+		return
+	}
+	s := b.sessions[w.Client]
+	b.mu.Unlock()
+	r, ok := decodeRelayed(w.Message)
+	if s == nil || !ok {
+		return // it is not here
+	}
+	e := b.copiesOf(&r.message, true, nil)
+	_ = s.deliver(e, w.QoS, w.Retain, nil) // what the queue could not take has been counted
+	e.finish()
+}
+
+// hear notes how many members a group has at another node, which may get what waits here.
+func (b *Broker) hear(w groupWord) {
+	b.index.peer(b, w)
+	if name, inner, ok := cutShare(w.Filter); ok && w.Online > 0 {
+		if g := b.index.group(name, inner); g != nil {
+			g.handOver()
+		}
 	}
 }
 
@@ -303,6 +404,7 @@ func (b *Broker) takeOver(c *Client) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
 	defer cancel()
+	defer b.awaiting(c.id)()
 	answers, all := ask[takeAnswer](ctx, b, word{Take: []takeWord{{c.id, c.stamp, b.cfg.Peers.Self()}}})
 	for _, a := range answers {
 		if len(a.Refused) > 0 {
@@ -316,8 +418,13 @@ func (b *Broker) takeOver(c *Client) error {
 			return &protocolError{codeUnavailable, ServerInitiated, "its session cannot be read"}
 		}
 		b.adopt(kept)
-		if b.cfg.Roamed != nil && len(kept.Sessions) > 0 {
-			b.cfg.Roamed()
+		b.vanish(c.id, nil) // what is left from when it was here before
+		if len(kept.Sessions) > 0 {
+			b.cfg.Peers.Fence(ctx) // from now on all nodes know what it wants
+			b.cfg.Peers.Tell((&word{Came: c.id}).encode())
+			if b.cfg.Roamed != nil && !slices.ContainsFunc(answers, func(a takeAnswer) bool { return a.Parted }) {
+				b.cfg.Roamed()
+			}
 		}
 	}
 	b.mu.Lock()
@@ -436,10 +543,25 @@ func (b *Broker) yield(w takeWord, a *takeAnswer) {
 	will := b.takeWill(w.Client)
 	b.mu.Unlock()
 	if s == nil && will == nil {
+		// Who found a will in the store that has been published would publish it again.
+		if told := b.keeper.tells(w.Client); told != nil {
+			select {
+			case <-told:
+			case <-b.closed:
+			}
+		}
+		if b.keeper.endsWills() {
+			b.keeper.sync(b.closed)
+		}
 		return
 	}
 	if s != nil {
-		a.Groups = append(a.Groups, s.part()...)
+		a.Groups = append(a.Groups, s.part(func(m *Message, qos byte, retain bool) {
+			r := relayed{message: *m}
+			b.cfg.Peers.Tell((&word{Late: &lateWord{w.Client, qos, retain, r.encode()}}).encode())
+		})...)
+		b.linger(w.Client, s)
+		a.Parted = true
 	}
 	// What is on its way to the store must be there before another reads it.
 	<-b.keeper.settled()
@@ -498,7 +620,7 @@ func (b *Broker) Missed(ctx context.Context) error {
 	for _, list := range lists {
 		for _, g := range list {
 			there[g.Node] = true
-			b.index.peer(b, g)
+			b.hear(g)
 		}
 	}
 	b.index.forgetPeers(b, func(node string) bool { return !there[node] })

@@ -48,6 +48,8 @@ type session struct {
 	bytes    int        // of waiting
 	inflight []outgoing // sent, not acknowledged, oldest first
 	waiting  []outgoing // to be sent when inflight has room, oldest first
+	// moved, if it is set, takes messages to where the session has gone.
+	moved func(m *Message, qos byte, retain bool)
 }
 
 // subscription is a filter as its client says it.
@@ -159,6 +161,12 @@ func (s *session) accept(e *copies, qos byte, retain bool, only *Client) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.client
+	if s.moved != nil {
+		if qos > 0 {
+			s.moved(e.message, qos, retain)
+		}
+		return nil
+	}
 	if s.ended || (c == nil && (qos == 0 || s.expiry == 0)) || (only != nil && qos == 0 && c != only) {
 		return ErrOffline
 	}
@@ -559,26 +567,41 @@ func (s *session) suspend() {
 	s.stopTimers()
 }
 
-// part takes a session whose client is gone out of what is delivered to, for another node. It
-// returns what waits for members of its groups that have none left here.
-func (s *session) part() (left []parting) {
+// part ends a session whose client has gone to another node; moved takes what is still delivered to it
+// until it vanishes. It returns what waits for members of its groups that have none left here.
+func (s *session) part(moved func(m *Message, qos byte, retain bool)) (left []parting) {
 	s.mu.Lock()
 	s.stopTimers()
-	s.ended = true
-	subs, groups := s.subs, s.groups
-	s.subs, s.groups = nil, nil
-	s.mu.Unlock()
-	for _, sub := range subs {
-		if !shared(sub.filter) {
-			s.broker.index.remove(sub.filter, s)
+	s.ended, s.moved = true, moved
+	groups := s.groups
+	s.groups = nil
+	for _, list := range [][]outgoing{s.inflight, s.waiting} {
+		for _, o := range list {
+			if o.message != nil && o.group == nil && o.entry == nil { // an answer, which is not in the store
+				moved(o.message, 1, o.retain)
+			}
 		}
 	}
+	s.mu.Unlock()
 	for _, g := range groups {
 		if queue := s.broker.index.leave(g, s); len(queue) > 0 {
 			left = append(left, g.pack(queue))
 		}
 	}
 	return left
+}
+
+// vanish takes a session that has parted out of what is delivered to.
+func (s *session) vanish() {
+	s.mu.Lock()
+	subs := s.subs
+	s.subs = nil
+	s.mu.Unlock()
+	for _, sub := range subs {
+		if !shared(sub.filter) {
+			s.broker.index.remove(sub.filter, s)
+		}
+	}
 }
 
 // release forgets the messages of a session that is another node's now. They stay in the store.
@@ -657,6 +680,13 @@ func (s *session) keptFor() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.expiry
+}
+
+// until returns when the session ends if its client does not come back.
+func (s *session) until() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expires
 }
 
 // stale reports whether the session is waiting for its client since the absence

@@ -43,7 +43,7 @@ func (b *Broker) claimHere(c *Client) error {
 func (b *Broker) open(c *Client, clean bool, expiry time.Duration) (present bool, err error) {
 	b.mu.Lock()
 	old := b.sessions[c.id]
-	if old != nil && !clean && old.version == c.version && b.cfg.Now().Before(old.expires) {
+	if old != nil && !clean && old.version == c.version && b.cfg.Now().Before(old.until()) {
 		b.forgetWill(c.id)
 		b.mu.Unlock()
 		c.session = old

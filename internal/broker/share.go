@@ -72,6 +72,34 @@ func (s *session) tellGroups() {
 	s.mu.Unlock()
 	for _, g := range groups {
 		s.broker.index.tell(g)
+		g.handOver()
+	}
+}
+
+// handOver lets members that are connected at other nodes have what waits while none is connected here.
+func (g *group) handOver() {
+	self := g.broker.cfg.Peers.Self()
+	g.mu.Lock()
+	waits := len(g.queue) > 0 && slices.ContainsFunc(g.there, func(w groupWord) bool { return w.Online > 0 })
+	g.mu.Unlock()
+	if !waits || g.census(self).Online > 0 {
+		return
+	}
+	g.mu.Lock()
+	queue := g.queue
+	g.queue, g.bytes = nil, 0
+	g.mu.Unlock()
+	var stays []outgoing
+	for _, o := range queue {
+		if node := g.choose(self); node != "" {
+			g.broker.relay(o.message, "", time.Time{}, []place{{g.full(), node}})
+			g.broker.keeper.drop(o.entry)
+		} else {
+			stays = append(stays, o)
+		}
+	}
+	if len(stays) > 0 {
+		g.put(stays, true)
 	}
 }
 

@@ -98,7 +98,7 @@ func (b *Broker) delayWill(stored StoredWill) {
 func (b *Broker) publishWill(w StoredWill) {
 	// The message's life counts from the end of the connection (spec §2.5).
 	m := w.message(w.Due.Add(-w.Delay))
-	b.publish(m, w.Client, func() { b.keeper.endWill(w.Key) })
+	b.publish(m, w.Client, b.keeper.tellWill(w.Client, w.Key))
 }
 
 // takeWill returns the delayed will of a client, nil if there is none; it is not going to be
