@@ -9,7 +9,7 @@ SOAK     ?= 1h
 DEVICES  ?= 15000
 TESTFLAGS = -timeout 10m
 
-.PHONY: help build check lint test race screenshots bench bench-go bench-broker conformance-postgres allocs deploy-check demo verify fuzz soak faults
+.PHONY: help build check lint test race screenshots bench bench-go bench-broker conformance-postgres conformance-cluster allocs deploy-check demo verify fuzz soak faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench-broker: ## What the MQTT broker costs, in a process of its own, and mosqui
 
 conformance-postgres: ## The conformance suite with PostgreSQL as the database
 	scripts/gotest.sh $(TESTFLAGS) ./conformance -store postgres
+
+conformance-cluster: ## The conformance suite with three servers on one PostgreSQL, behind a load balancer (3 minutes)
+	scripts/gotest.sh $(TESTFLAGS) ./conformance -nodes 3
 
 allocs: ## Check that no request allocates more often than scripts/allocs.txt says
 	scripts/allocs.sh

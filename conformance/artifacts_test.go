@@ -31,6 +31,7 @@ func depots(t *testing.T, test func(t *testing.T, d *depot)) {
 	t.Parallel()
 	for name, find := range map[string]func(*testing.T) (*server, s3Store){
 		"box": func(t *testing.T) (*server, s3Store) {
+			oneServer(t, "the object store in the box")
 			s := sharedServer(t)
 			return s, s3Store{url: s.http, key: s.key, secret: s.secret, region: s.region}
 		},
@@ -286,6 +287,7 @@ func TestVersionInPlaceholder(t *testing.T) {
 }
 
 func TestS130PresignNeedsRole(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := newFleet(t)
 	thing := f.thing("t")
 	placeholder := `{"u":"${aws:iot:s3-presigned-url:s3://bucket/k}"}`

@@ -86,6 +86,7 @@ func filled(in reflect.Value, name string, depth int) {
 // TestAttackKeyWithoutRights: a key whose policy allows nothing gets the same refusal from every
 // operation there is, whatever is stored.
 func TestAttackKeyWithoutRights(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := newFleet(t)
 	k := f.newKey("none", `{"Effect":"Allow","Action":"iot:Nothing","Resource":"*"}`)
 	client := reflect.ValueOf(k.api)
@@ -155,6 +156,7 @@ func TestAttackKeyWithoutRights(t *testing.T) {
 // and at /mqtt. Exactly the same request is good again for as long as its time says, as with AWS: it can be
 // seen by nobody if TLS is spoken.
 func TestAttackSignatures(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := newFleet(t)
 	bucket, thing := f.newBucket(), f.thing("t")
 	f.putObject(bucket, "k", []byte("x"))
@@ -299,6 +301,7 @@ func TestAttackPaths(t *testing.T) {
 // TestAttackForeignDocument: a device does not get at another one's job document, by MQTT, by HTTPS, or by
 // the URL of a file that it was given.
 func TestAttackForeignDocument(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := tlsFleet(t)
 	bucket := f.newBucket()
 	f.putObject(bucket, f.name("mine"), []byte("for me"))

@@ -10,6 +10,7 @@ import (
 )
 
 func TestB132B134B143PresenceEvents(t *testing.T) {
+	oneServer(t, "the count of a client's connections")
 	onBroker(t, func(f *fleet, v byte) {
 		id := f.name("a/b") // a slash is part of the topic, as it is
 		events := f.watch("$aws/events/presence/+/" + id)

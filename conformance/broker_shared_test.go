@@ -107,6 +107,7 @@ func TestB126B127SharedFilters(t *testing.T) {
 }
 
 func TestB129SharedQueueOfPersistentMembers(t *testing.T) {
+	oneServer(t, "the order of a shared queue")
 	onBroker(t, func(f *fleet, v byte) {
 		filter := share("g", f.topic("x"))
 		for _, n := range []string{"a", "b"} {

@@ -22,13 +22,9 @@ func TestClientBoto3(t *testing.T) {
 }
 
 func TestClientBoto3Artifacts(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	python := envtest.Python(t, "boto3")
 	runClient(t, python, "boto3_artifacts.py")
-}
-
-func TestClientBoto3OTA(t *testing.T) {
-	python := envtest.Python(t, "boto3", "paho.mqtt")
-	runClient(t, python, "boto3_ota.py")
 }
 
 func TestClientDeviceSDK(t *testing.T) {

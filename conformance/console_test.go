@@ -327,6 +327,7 @@ func signedIn(f *fleet) *browser {
 // TestConsoleAccess: somebody makes a policy, and a certificate with it for a device, which connects and
 // is cut off when the certificate is revoked; makes an API key, and revokes it.
 func TestConsoleAccess(t *testing.T) {
+	oneServer(t, "the audit log")
 	f := tlsFleet(t)
 	b := signedIn(f)
 	thing, policy, key := f.thing("pump"), f.name("device"), f.name("ci")
@@ -415,6 +416,7 @@ func TestConsoleAccess(t *testing.T) {
 
 // TestConsoleFiles: somebody uploads a file, with JavaScript and without, gets it back, and deletes it.
 func TestConsoleFiles(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := tlsFleet(t)
 	b := signedIn(f)
 	name := strings.ToLower(f.name("firmware"))

@@ -177,6 +177,7 @@ func TestS205EventTypesAreSetOneByOne(t *testing.T) {
 }
 
 func TestS206DescribeEndpoint(t *testing.T) {
+	oneServer(t, "an address")
 	f := newFleet(t)
 	plain := fleetOn(t, ownServer(t))
 	for _, c := range []struct {

@@ -187,11 +187,14 @@ func (l *load) busy(answers int) {
 	l.until(fmt.Sprintf("%d more answers", answers), patience, func() bool { return l.history.Answered() >= want })
 }
 
-// unanswered waits until so many more requests of devices got no answer.
+// unanswered waits until so many more requests of devices got no answer. Devices may have done all that
+// they had to when it begins, and get nothing more: then many of the operator's have to do.
 func (l *load) unanswered(requests int) {
 	l.t.Helper()
-	want := l.history.Unanswered() + requests
-	l.until(fmt.Sprintf("%d more requests without an answer", requests), patience, func() bool { return l.history.Unanswered() >= want })
+	want, orders := l.history.Unanswered()+requests, l.history.Orphaned()+20*requests
+	l.until(fmt.Sprintf("%d more requests without an answer", requests), patience, func() bool {
+		return l.history.Unanswered() >= want || l.history.Orphaned() >= orders
+	})
 }
 
 // operate creates jobs, and cancels some.

@@ -100,6 +100,7 @@ func (s *server) memory(t *testing.T) (now, peak int64) {
 
 // TestClientS3CLI: 200 MB into the box and back, and the server grows by less than 32 MB.
 func TestClientS3CLI(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	t.Parallel()
 	python := envtest.Python(t, "awscli")
 	f := fleetOn(t, ownServer(t))
@@ -113,6 +114,7 @@ func TestClientS3CLI(t *testing.T) {
 }
 
 func TestClientS3Boto3(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	t.Parallel()
 	python := envtest.Python(t, "boto3")
 	f := fleetOn(t, sharedServer(t))
@@ -121,6 +123,7 @@ func TestClientS3Boto3(t *testing.T) {
 
 // TestDeviceDownload is a download on a bad network: a range, a cut, and on from there.
 func TestDeviceDownload(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := newFleet(t)
 	bucket := f.newBucket()
 	firmware := make([]byte, 4<<20)
@@ -192,6 +195,7 @@ func TestDeviceDownload(t *testing.T) {
 
 // TestBucketInHost: clients that put the bucket in front of a host called s3.… or localhost.
 func TestBucketInHost(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := newFleet(t)
 	bucket := f.newBucket()
 	f.putObject(bucket, "metrics", []byte("an object, and not the metrics"))
@@ -289,6 +293,7 @@ func TestObjectsSurviveAPowerCut(t *testing.T) {
 
 // TestDownloadsOfAJob: what devices fetched by the URLs of a job is counted, and goes with it.
 func TestDownloadsOfAJob(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := newFleet(t)
 	bucket := f.newBucket()
 	f.putObject(bucket, "fw.bin", []byte("0123456789"))
@@ -361,6 +366,7 @@ func TestBoxSwitchedOff(t *testing.T) {
 
 // TestTransferManager: the AWS SDK for Go moves many parts at a time.
 func TestTransferManager(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := newFleet(t)
 	bucket := f.newBucket()
 	manager := transfermanager.New(f.box(), func(o *transfermanager.Options) { o.PartSizeBytes = 5 << 20 })

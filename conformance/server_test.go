@@ -93,6 +93,12 @@ var shared = sync.OnceValues(func() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if *nodesFlag > 1 {
+		var stop func() error
+		running, stop, err = startBalanced(*nodesFlag, filepath.Join(dir, "data"), tlsFlags...)
+		foreign.stop = append(foreign.stop, stop)
+		return running, err
+	}
 	running, err = start(filepath.Join(dir, "data"), tlsFlags...)
 	return running, err
 })

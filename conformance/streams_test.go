@@ -260,6 +260,7 @@ func (c *streamClient) bitmap(digits string) any {
 }
 
 func TestR159ToR168DevicesFetchBlocks(t *testing.T) {
+	oneServer(t, "what is remembered of a file")
 	depots(t, func(t *testing.T, d *depot) {
 		small, large := firmware(100_001), firmware(1<<20+4711)
 		d.put("small", small)
@@ -349,6 +350,7 @@ func TestR169R170BadStreamRequests(t *testing.T) {
 
 // A device gets blocks with the QoS that it has subscribed with, and nothing on topics for the server alone.
 func TestStreamsAreForDevicesThatMay(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	f := tlsFleet(t)
 	d := &depot{fleet: f, s3: s3Store{url: f.http, key: f.key, secret: f.secret, region: f.region}.client(), bucket: f.name("bucket")}
 	d.makeBucket()

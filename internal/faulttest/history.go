@@ -164,6 +164,18 @@ func (h *History) Answered() (n int) {
 	return n
 }
 
+// Orphaned is how many requests of the operator to create a job got no answer.
+func (h *History) Orphaned() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, o := range h.Orders {
+		if o.Created == Unanswered {
+			n++
+		}
+	}
+	return n
+}
+
 // Unanswered counts those that were not, or not yet.
 func (h *History) Unanswered() int {
 	h.mu.Lock()

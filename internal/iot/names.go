@@ -88,8 +88,6 @@ const (
 	KindProvisioning = "provisioningtemplate"
 	KindStream       = "stream"
 	KindOTAUpdate    = "otaupdate"
-	KindCommand      = "command"
-	KindClient       = "client" // an MQTT client by its id
 )
 
 // ARN returns the ARN of the named resource.

@@ -17,6 +17,9 @@ package ota
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
@@ -90,11 +93,19 @@ func (s *Service) update(ctx context.Context, actor string, f func(*change) erro
 
 // record appends a record of what changed.
 func (c *change) record(kind iot.Kind, data any) error {
-	rec, err := iot.NewRecord(kind, c.now, c.actor, data)
+	text, err := json.Marshal(data)
 	if err != nil {
-		return err
+		return fmt.Errorf("encode record %s: %w", kind, err)
 	}
-	return c.Append(rec)
+	return c.Append(iot.Record{At: c.now, Kind: kind, Actor: c.actor, Data: text})
+}
+
+// absent turns store.ErrNotFound into a NotFound error and leaves other errors alone.
+func absent(err error, what, name string) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return iot.Errorf(iot.NotFound, "%s %s cannot be found.", what, name)
+	}
+	return err
 }
 
 // exists returns the error for a name that is taken.

@@ -195,19 +195,13 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 	}
 	var body []byte
-	status := http.StatusOK
 	if e == nil {
-		if status, body, e = s.answer(ctx, op, &request{w: w, r: r, labels: labels, maxBody: s.cfg.MaxBody}); e != nil {
-			e = s.rename(op, e)
-		}
+		body, e = s.answer(ctx, op, &request{w: w, r: r, labels: labels, maxBody: s.cfg.MaxBody})
 	}
-	switch {
-	case e != nil:
+	if e != nil {
 		WriteError(w, e)
-	case status == http.StatusNoContent:
-		w.WriteHeader(status)
-	default:
-		writeJSON(w, status, body)
+	} else {
+		writeJSON(w, http.StatusOK, body)
 	}
 	NameSpan(ctx, name, e)
 	if s.cfg.Observe != nil {
@@ -215,11 +209,8 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Statuser is an output that says its HTTP status, where that is not 200.
-type Statuser interface{ HTTPStatus() int }
-
-// answer runs the operation and returns status and body of its answer. It does not panic, but for http.ErrAbortHandler.
-func (s *Service) answer(ctx context.Context, op *operation, r *request) (status int, body []byte, e *Error) {
+// answer runs the operation and returns the body of its answer. It does not panic, but for http.ErrAbortHandler.
+func (s *Service) answer(ctx context.Context, op *operation, r *request) (body []byte, e *Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -227,11 +218,11 @@ func (s *Service) answer(ctx context.Context, op *operation, r *request) (status
 			}
 			s.cfg.Logger.ErrorContext(ctx, "panic while serving", "op", op.Name,
 				"panic", p, "stack", string(debug.Stack()))
-			status, body, e = 0, nil, s.internal()
+			body, e = nil, s.internal()
 		}
 	}()
 	if op.handle == nil {
-		return 0, nil, s.NewError(codeNotImplemented, fmt.Sprintf("drover does not have the operation %s (%s %s) of the service %s",
+		return nil, s.NewError(codeNotImplemented, fmt.Sprintf("drover does not have the operation %s (%s %s) of the service %s",
 			op.Name, op.Method, op.URI, s.name))
 	}
 	out, err := op.handle(ctx, r)
@@ -239,12 +230,9 @@ func (s *Service) answer(ctx context.Context, op *operation, r *request) (status
 		body, err = encode(out)
 	}
 	if err != nil {
-		return 0, nil, s.explain(ctx, op, err)
+		return nil, s.explain(ctx, op, err)
 	}
-	if out, ok := out.(Statuser); ok {
-		return out.HTTPStatus(), body, nil
-	}
-	return http.StatusOK, body, nil
+	return body, nil
 }
 
 // explain turns a handler's error into the one to show.

@@ -38,7 +38,6 @@ func Run(t *testing.T, open Open) {
 		{"Policies", policies},
 		{"Streams", streams},
 		{"OTAUpdates", otaUpdates},
-		{"Commands", commands},
 		{"Keys", keys},
 		{"Tags", tags},
 		{"MQTT", mqtt},
