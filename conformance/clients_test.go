@@ -27,6 +27,11 @@ func TestClientBoto3Artifacts(t *testing.T) {
 	runClient(t, python, "boto3_artifacts.py")
 }
 
+func TestClientBoto3OTA(t *testing.T) {
+	python := envtest.Python(t, "boto3", "paho.mqtt")
+	runClient(t, python, "boto3_ota.py")
+}
+
 func TestClientDeviceSDK(t *testing.T) {
 	t.Parallel()
 	python := envtest.Python(t, "boto3", "awsiot")

@@ -74,6 +74,28 @@ func TestCluster(t *testing.T) {
 		t.Errorf("the execution is %s", got)
 	}
 
+	// A command, likewise.
+	command := a.command("c", "text/plain", "do")
+	servant := b.servant("thing", a.thing("servant"), 5)
+	a.must(events.subscribe("$aws/events/commandExecution/#", 1))
+	execution := a.start(command, servant.target)
+	if m := servant.request(execution); m.payload != "do" {
+		t.Errorf("%+v", m)
+	}
+	servant.reports(execution, `{"status":"SUCCEEDED"}`, "accepted")
+	if _, err := events.wait(0, func(m message) bool {
+		return strings.HasSuffix(m.topic, "/SUCCEEDED") && m.json["executionId"] == execution
+	}); err != nil {
+		t.Error(err)
+	}
+	if x := c.commandExecution(execution, servant.target); x.Status != types.CommandExecutionStatusSucceeded {
+		t.Errorf("%+v", x)
+	}
+	late := c.start(command, servant.target, `"executionTimeoutSeconds":1`)
+	a.eventually("the time is over", func() bool {
+		return b.commandExecution(late, servant.target).Status == types.CommandExecutionStatusTimedOut
+	})
+
 	// A client that connects elsewhere takes its session along.
 	x := a.client(5, "x", persistent)
 	x.Granted(1, a.topic("of x"))

@@ -14,8 +14,8 @@ import (
 )
 
 // statements says how many statements the behavioural specifications have, by the letter of
-// their tests: S of jobs, whose rows have plain numbers, B of the broker and of identity.
-var statements = map[string]int{"S": 206, "B": 268}
+// their tests: S of jobs, whose rows have plain numbers, B of the broker and of identity, R of the registry.
+var statements = map[string]int{"S": 206, "B": 268, "R": 206}
 
 // statement is a row of the table in docs/compatibility.md.
 type statement struct {
@@ -189,7 +189,7 @@ func testsIn(t *testing.T, folder string) (names []string) {
 // name: TestS058S059S060… and TestS034ToS037….
 func statementsOf(t *testing.T, test, letter string) (all []int) {
 	t.Helper()
-	names := regexp.MustCompile(`^Test((?:(?:To)?[SB]\d{3})+)`).FindStringSubmatch(test)
+	names := regexp.MustCompile(`^Test((?:(?:To)?[SBR]\d{3})+)`).FindStringSubmatch(test)
 	if names == nil {
 		return nil
 	}

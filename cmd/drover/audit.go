@@ -65,7 +65,7 @@ func (a *auditor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 	refused := answer.status == http.StatusUnauthorized || answer.status == http.StatusForbidden
 	device := jobsHost(r.Host) || trail.Identity != nil && trail.Identity.Service == "iot-jobs-data"
-	if device || trail.Identity == nil && !refused {
+	if device && trail.Operation == "" || trail.Identity == nil && !refused {
 		return
 	}
 	s3 := auth.IsS3(r) || objects.IsHost(r.Host)

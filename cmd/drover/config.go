@@ -139,6 +139,7 @@ type limitFlags struct {
 
 	Downloads          int `help:"Downloads from the object store at a time; more are told to come again." default:"0" placeholder:"N"`
 	DownloadRate       int `help:"Bytes a second of all downloads together." default:"0" placeholder:"N"`
+	DeviceCommands     int `help:"Executions of commands that run on a device at a time; 0: any number." default:"0" placeholder:"N"`
 	StreamFile         int `help:"Bytes of a file of a stream." default:"25165824" placeholder:"N"`
 	DeviceDownloadRate int `help:"Bytes a second of the downloads of one device." default:"0" placeholder:"N"`
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -117,4 +118,12 @@ func (b brokerSide) HasSubscribers(topic string) bool { return b.broker.HasSubsc
 
 func (b brokerSide) Publish(topic string, payload []byte, qos byte) {
 	b.broker.Publish(broker.Message{Topic: topic, Payload: payload, QoS: qos})
+}
+
+func (b brokerSide) PublishFor(topic string, payload []byte, contentType string, life time.Duration) {
+	b.broker.Publish(messageFor(topic, payload, contentType, life))
+}
+
+func messageFor(topic string, payload []byte, contentType string, life time.Duration) broker.Message {
+	return broker.Message{Topic: topic, Payload: payload, QoS: 1, Expires: machineTime().Add(life), Properties: &broker.Properties{ContentType: contentType}}
 }

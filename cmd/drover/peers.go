@@ -380,4 +380,9 @@ func (b localBroker) Publish(topic string, payload []byte, qos byte) {
 	b.PublishHere(broker.Message{Topic: topic, Payload: payload, QoS: qos})
 }
 
+// PublishFor implements dataplane.Broker.
+func (b localBroker) PublishFor(topic string, payload []byte, contentType string, life time.Duration) {
+	b.PublishHere(messageFor(topic, payload, contentType, life))
+}
+
 var _ dataplane.Broker = localBroker{}

@@ -21,6 +21,7 @@ import (
 	"drover/internal/authorizer"
 	"drover/internal/backup"
 	"drover/internal/broker"
+	"drover/internal/commands"
 	"drover/internal/console"
 	"drover/internal/controlplane"
 	"drover/internal/dataplane"
@@ -353,11 +354,15 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	authorizers := authorizer.New(authorizer.Config{
 		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now, AfterFunc: s.clock.afterFunc,
 	})
+	orders := commands.New(commands.Config{
+		Store: kept, Realm: realm, Logger: s.log, Now: s.clock.now, Running: limits.DeviceCommands,
+		Tell: func(r commands.Request) { publisher.PublishCommand(dataplane.CommandRequest(r)) },
+	})
 	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
 	devices = dataplane.New(dataplane.Config{
 		Problems: problems, Heard: func(topic string) bool { return s.broker.HasSubscribers(topic) },
-		Engine: s.engine, Signer: files.signer, Provisioner: things, Streams: deviceStreams{updates}, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites, Registrations: limits.Registrations,
-		Permit: s.access.PermitJobs,
+		Engine: s.engine, Signer: files.signer, Provisioner: things, Streams: deviceStreams{updates}, Commands: orders, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites, Registrations: limits.Registrations,
+		Permit: s.access.PermitJobs, PermitStart: s.access.Permit,
 	})
 	s.plane = devices
 	guard := &guard{access: s.access, authorizers: authorizers, problems: problems, devices: devices, failures: s.failures, now: s.clock.now, afterFunc: s.clock.afterFunc, log: s.log}
@@ -400,11 +405,12 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		},
 		things.BuildIndexes,
 		updates.Run,
+		orders.Run,
 		func(ctx context.Context) { things.KeepConnections(ctx, publisher) },
 	}
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Streams: updates, OTAUpdates: updates, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
+		Jobs: s.engine, Registry: things, Streams: updates, OTAUpdates: updates, Commands: orders, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests, Observe: counts.observe,
 	})
 	messages := iotdata.New(iotdata.Config{
@@ -433,7 +439,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		s.front.objects = s.objects
 	}
 	if s.cfg.Test {
-		s.front.test = &testMode{clock: s.clock, engine: s.engine, store: s.store, broker: s.broker, objects: s.objectStore, access: s.access, holders: holders, keys: s.keys}
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, commands: orders, store: s.store, broker: s.broker, objects: s.objectStore, access: s.access, holders: holders, keys: s.keys}
 	}
 	if s.audit, err = audit.Open(audit.Config{Dir: filepath.Join(cmp.Or(s.temporary, s.cfg.Data), auditFolder), Retention: s.cfg.AuditRetention, Now: s.clock.now}); err != nil {
 		return nil, err

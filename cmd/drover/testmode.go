@@ -13,6 +13,7 @@ import (
 	"drover/internal/access"
 	"drover/internal/auth"
 	"drover/internal/broker"
+	"drover/internal/commands"
 	"drover/internal/engine"
 	"drover/internal/iot"
 	"drover/internal/objects"
@@ -92,14 +93,15 @@ func (c *clock) back() {
 
 // testMode lets those who test devices move the clock and start from nothing.
 type testMode struct {
-	clock   *clock
-	engine  *engine.Engine
-	store   *sqlstore.DB
-	broker  *broker.Broker
-	access  *access.Decider
-	holders *auth.Devices
-	keys    *auth.Keyring
-	objects *objects.Store // nil: none
+	clock    *clock
+	engine   *engine.Engine
+	commands *commands.Service
+	store    *sqlstore.DB
+	broker   *broker.Broker
+	access   *access.Decider
+	holders  *auth.Devices
+	keys     *auth.Keyring
+	objects  *objects.Store // nil: none
 
 	moving sync.Mutex // one change at a time
 }
@@ -182,9 +184,19 @@ func (m *testMode) advance(ctx context.Context, target time.Time) error {
 		if err := m.engine.Settle(ctx); err != nil {
 			return err
 		}
+		if err := m.commands.Settle(ctx); err != nil {
+			return err
+		}
 		due, err := m.engine.NextDue(ctx)
 		if err != nil {
 			return err
+		}
+		command, err := m.commands.NextDue(ctx)
+		if err != nil {
+			return err
+		}
+		if due == 0 || command != 0 && command < due {
+			due = command
 		}
 		if due == 0 || due > iot.At(target) {
 			break
@@ -195,6 +207,9 @@ func (m *testMode) advance(ctx context.Context, target time.Time) error {
 	}
 	if target.After(m.clock.now()) {
 		m.clock.set(target)
+	}
+	if err := m.commands.Settle(ctx); err != nil {
+		return err
 	}
 	return m.engine.Settle(ctx)
 }

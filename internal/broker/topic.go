@@ -57,7 +57,8 @@ func shared(filter string) bool { return strings.HasPrefix(filter, "$share/") ||
 // withinLimits reports whether a topic or filter has at most maxBytes bytes and
 // maxSlashes slashes. The first three levels of a Basic Ingest topic,
 // "$aws/rules/{rule}/", do not count, nor do the first two of a shared
-// subscription, "$share/{name}/" (spec §2.20).
+// subscription, "$share/{name}/" (spec §2.20), nor those of a topic of commands, of which
+// some would have too many (registry spec §11.5).
 func withinLimits(topic string, maxBytes, maxSlashes int) bool {
 	if rest, ok := strings.CutPrefix(topic, sharePrefix); ok {
 		if _, rest, ok = strings.Cut(rest, "/"); ok {
@@ -69,6 +70,7 @@ func withinLimits(topic string, maxBytes, maxSlashes int) bool {
 			topic = rest
 		}
 	}
+	topic = strings.TrimPrefix(topic, "$aws/commands/")
 	return len(topic) <= maxBytes && strings.Count(topic, "/") <= maxSlashes
 }
 

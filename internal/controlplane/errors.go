@@ -58,6 +58,8 @@ func (s *Server) mapError(err error) *wire.Error {
 	e := s.service.NewError(name, refusal.Message)
 	if refusal.Code == iot.AlreadyExists {
 		e.Members = map[string]any{"resourceId": refusal.ResourceID, "resourceArn": refusal.ResourceARN}
+	} else if refusal.ResourceID != "" {
+		e.Members = map[string]any{"resourceId": refusal.ResourceID}
 	}
 	return e
 }

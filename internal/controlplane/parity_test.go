@@ -21,6 +21,7 @@ import (
 // and member. Members of requests do not belong here: what drover does not have is declared and
 // refused.
 var notDeclared = map[string]string{
+	"DeleteCommandOutput.StatusCode":                   "it is the HTTP status",
 	"DocumentParameter.Regex":                          "drover's managed templates have no patterns",
 	"DescribeThingOutput.BillingGroupName":             "no billing groups",
 	"CertificateDescription.GenerationId":              "no generations",
@@ -77,7 +78,7 @@ func (p *parity) shape(path string, ours, theirs reflect.Type, request bool) {
 	members := make(map[string]bool)
 	for f := range declared(ours) {
 		name := jsonName(f)
-		field, ok := theirs.FieldByName(strings.ToUpper(name[:1]) + name[1:])
+		field, ok := sdkField(theirs, name)
 		if !ok {
 			p.t.Errorf("%s: the SDK's %s has no member %s", path, theirs.Name(), name)
 			continue
@@ -96,6 +97,15 @@ func (p *parity) shape(path string, ours, theirs reflect.Type, request bool) {
 		}
 		delete(p.unused, name)
 	}
+}
+
+// sdkField finds what the SDK calls a member; some names are not free there.
+func sdkField(theirs reflect.Type, name string) (reflect.StructField, bool) {
+	name = strings.ToUpper(name[:1]) + name[1:]
+	if f, ok := theirs.FieldByName(name); ok {
+		return f, true
+	}
+	return theirs.FieldByName(name + "_")
 }
 
 // value compares the types of two members, and the enum in tag whose key has the prefix.

@@ -134,7 +134,12 @@ func checkReceived(t *testing.T, path string, declaredType reflect.Type, got ref
 	case typ.Kind() == reflect.Struct:
 		for f := range declared(typ) {
 			name := jsonName(f)
-			checkReceived(t, path+"."+name, f.Type, got.FieldByName(strings.ToUpper(name[:1])+name[1:]))
+			field, ok := sdkField(got.Type(), name)
+			if !ok {
+				t.Errorf("%s.%s: the SDK has no such member", path, name)
+				continue
+			}
+			checkReceived(t, path+"."+name, f.Type, got.FieldByIndex(field.Index))
 		}
 	case typ.Kind() == reflect.Slice && typ.Elem().Kind() != reflect.Uint8: // a blob is one value
 		checkReceived(t, path+"[]", typ.Elem(), got.Index(0))

@@ -22,13 +22,14 @@ import (
 	"drover/internal/wire"
 )
 
-// Config says what a Server serves. Jobs, Registry, Streams, OTAUpdates, Permissions and Realm are required;
+// Config says what a Server serves. Jobs, Registry, Streams, OTAUpdates, Commands, Permissions and Realm are required;
 // without Sources documents must be given.
 type Config struct {
 	Jobs        Jobs
 	Registry    Registry
 	Streams     Streams
 	OTAUpdates  OTAUpdates
+	Commands    Commands
 	Permissions Permissions
 	Sources     Sources
 	// Authorizers tries custom authorizers out; nil: that is refused.
@@ -56,6 +57,7 @@ type Server struct {
 	registry    Registry
 	streams     Streams
 	updates     OTAUpdates
+	commands    Commands
 	permissions Permissions
 	sources     Sources
 	asks        Authorizers
@@ -75,6 +77,7 @@ func New(cfg Config) *Server {
 		registry:    cfg.Registry,
 		streams:     cfg.Streams,
 		updates:     cfg.OTAUpdates,
+		commands:    cfg.Commands,
 		permissions: cfg.Permissions,
 		sources:     cfg.Sources,
 		asks:        cfg.Authorizers,

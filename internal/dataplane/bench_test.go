@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"testing"
+	"time"
 
 	"drover/internal/iot"
 )
@@ -48,7 +49,8 @@ type audience bool
 
 func (a audience) HasSubscribers(string) bool { return bool(a) }
 
-func (audience) Publish(string, []byte, byte) {}
+func (audience) Publish(string, []byte, byte)                     {}
+func (audience) PublishFor(string, []byte, string, time.Duration) {}
 
 func BenchmarkPublish(b *testing.B) {
 	for name, listens := range map[string]audience{"subscribed": true, "nobody": false} {
@@ -62,6 +64,39 @@ func BenchmarkPublish(b *testing.B) {
 			for b.Loop() {
 				if err := p.Publish(b.Context(), records); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// taken is a device that takes 32 blocks and then says so.
+type taken struct {
+	discard
+	left chan struct{}
+}
+
+func (t taken) ID() string                   { return "pump-0001" }
+func (taken) Granted(string) (byte, bool)    { return 0, true }
+func (taken) Backlog() (int, bool)           { return 0, true }
+func (t taken) Deliver(string, []byte, byte) { t.left <- struct{}{} }
+
+// BenchmarkFiles measures a request for 32 blocks of 4 KB, from its PUBLISH to the last block, store and broker excluded.
+func BenchmarkFiles(b *testing.B) {
+	for format, payload := range map[string][]byte{
+		"json": []byte(`{"c":"rdy","f":0,"l":4096,"o":64,"n":32}`),
+		"cbor": encodeCBOR(b, map[string]any{"c": "rdy", "f": 0, "l": 4096, "o": 64, "n": 32}),
+	} {
+		b.Run(format, func(b *testing.B) {
+			h := New(Config{Streams: shelf{size: 1 << 20}})
+			c := taken{left: make(chan struct{}, 32)}
+			m := Message{Topic: "$aws/things/pump-0001/streams/s/get/" + format, Payload: payload}
+			b.SetBytes(32 * 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				h.HandlePublish(c, m)
+				for range 32 {
+					<-c.left
 				}
 			}
 		})

@@ -45,7 +45,7 @@ var renderings = map[iot.Code]rendering{
 	iot.VersionsLimit:       {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.InvalidResponse:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.RegistrationFailure: {mqtt: "InternalError", https: "ServiceUnavailableException"},
-	iot.ResourceConflict:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
+	iot.ResourceConflict:    {mqtt: "InternalError", https: "ConflictException"}, // of a token that starts a command
 	iot.RegistrationCode:    {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.MalformedPolicy:     {mqtt: "InternalError", https: "ServiceUnavailableException"},
 	iot.IndexNotReady:       {mqtt: "InternalError", https: "ServiceUnavailableException"},

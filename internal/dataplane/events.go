@@ -132,6 +132,9 @@ var eventKinds = map[iot.Kind]eventKind{
 	iot.MemberGone:  {"THING_GROUP_MEMBERSHIP", registryEvent("REMOVED", memberEvent)},
 
 	iot.CertificateIntroduced: {always, introductionEvent},
+
+	// No key of the configuration is for it (registry spec §11.6, A-39).
+	iot.CommandExecutionChanged: {always, commandEvent},
 }
 
 // jobDetails is jobProcessDetails as events have it.
@@ -187,6 +190,29 @@ func jobEvent(status string) func(iot.Realm, *iot.Record) (string, any, error) {
 		}
 		return "job/" + string(j.JobID) + "/" + operation, event, nil
 	}
+}
+
+// commandEvent makes the event of a command execution (registry spec §11.6). Timestamp is in milliseconds.
+func commandEvent(realm iot.Realm, r *iot.Record) (string, any, error) {
+	var x iot.CommandExecutionEvent
+	if err := json.Unmarshal(r.Data, &x); err != nil {
+		return "", nil, fmt.Errorf("read the data of a command execution's record: %w", err)
+	}
+	type statusReason struct {
+		Code        string `json:"reasonCode"`
+		Description string `json:"reasonDescription,omitempty"`
+	}
+	event := struct {
+		EventType  string            `json:"eventType"`
+		EventID    newID             `json:"eventId"`
+		Timestamp  iot.Time          `json:"timestamp"`
+		Execution  string            `json:"executionId"`
+		Status     iot.CommandStatus `json:"status"`
+		Reason     *statusReason     `json:"statusReason,omitempty"`
+		CommandARN string            `json:"commandArn"`
+		TargetARN  string            `json:"targetArn"`
+	}{"COMMAND_EXECUTION", newID{}, r.At, x.ID, x.Status, (*statusReason)(x.Reason), realm.ARN(iot.KindCommand, x.Command), x.Target}
+	return "commandExecution/" + x.Command + "/" + string(x.Status), event, nil
 }
 
 // executionEvent makes the event of an execution that has ended or was deleted (spec §14.3).

@@ -70,6 +70,8 @@ type Config struct {
 	Signer      Signer
 	Provisioner Provisioner // nil: the topics of provisioning are not there
 	Streams     Streams     // nil: the topics of streams are not there
+	Commands    Commands    // nil: there are no commands
+	Realm       iot.Realm   // of the targets of commands
 	// Problems remembers what clients do in vain; nil: nobody does. Heard reports whether somebody
 	// subscribes to a topic; nil: that is not looked at.
 	Problems *Problems
@@ -86,6 +88,8 @@ type Config struct {
 	// Permit returns nil if who sent a request over HTTPS may do the operation on the thing, and
 	// otherwise an error, an *auth.Error for a refusal. nil: that has been decided before.
 	Permit func(ctx context.Context, operation string, thing iot.ThingName) error
+	// PermitStart is Permit for an action on resources, by their ARNs: who starts commands is no device.
+	PermitStart func(ctx context.Context, action string, resources ...string) error
 }
 
 // Handler answers devices, over MQTT (HandlePublish) and HTTPS (ServeHTTP). Its methods may
@@ -103,6 +107,9 @@ type Handler struct {
 
 	provisioning provisioning
 	files        *files
+	commands     Commands // may be nil
+	realm        iot.Realm
+	permitStart  func(context.Context, string, ...string) error // may be nil
 	problems     *Problems
 	heard        func(topic string) bool
 
@@ -120,6 +127,7 @@ func New(cfg Config) *Handler {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	h.reads, h.writes = newLimiter(cfg.Reads), newLimiter(cfg.Writes)
+	h.commands, h.realm, h.permitStart = cfg.Commands, cfg.Realm, cfg.PermitStart
 	h.https = h.newHTTPS()
 	h.files = newFiles(&cfg, h.log, h.metrics)
 	h.problems, h.heard = cfg.Problems, cfg.Heard

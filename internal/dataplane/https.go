@@ -104,7 +104,7 @@ func (v *expectedVersion) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// newHTTPS returns the service iot-jobs-data. StartCommandExecution is not served.
+// newHTTPS returns the service iot-jobs-data.
 func (h *Handler) newHTTPS() *wire.Service {
 	s := wire.NewJobsData(wire.Config{
 		Logger:   h.log,
@@ -121,6 +121,9 @@ func (h *Handler) newHTTPS() *wire.Service {
 	wire.Handle(s, iot.OpStartNext.String(), h.startNext)
 	wire.Handle(s, iot.OpDescribe.String(), h.describe)
 	wire.Handle(s, iot.OpUpdate.String(), h.update)
+	if h.commands != nil {
+		wire.Handle(s, "StartCommandExecution", h.startCommand)
+	}
 	return s
 }
 

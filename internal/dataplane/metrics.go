@@ -32,8 +32,8 @@ func (m requestMetrics) countMQTT(op iot.Op, err error) {
 	m.requests.WithLabelValues("mqtt", op.String(), result).Inc()
 }
 
-// publishMetrics counts what is published, by kind: notify, notify-next, event.
-type publishMetrics struct{ notify, notifyNext, event prometheus.Counter }
+// publishMetrics counts what is published, by kind: notify, notify-next, event, command.
+type publishMetrics struct{ notify, notifyNext, event, command prometheus.Counter }
 
 func newPublishMetrics(reg prometheus.Registerer) publishMetrics {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -47,5 +47,6 @@ func newPublishMetrics(reg prometheus.Registerer) publishMetrics {
 		notify:     v.WithLabelValues("notify"),
 		notifyNext: v.WithLabelValues("notify-next"),
 		event:      v.WithLabelValues("event"),
+		command:    v.WithLabelValues("command"),
 	}
 }

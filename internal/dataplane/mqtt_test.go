@@ -467,6 +467,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		"drover_device_requests_total Unknown InvalidTopic mqtt":                  1,
 		"drover_device_requests_total UpdateJobExecution ResourceNotFound mqtt":   1,
 		"drover_published_total event":                                            0,
+		"drover_published_total command":                                          0,
 		"drover_published_total notify":                                           1,
 		"drover_published_total notify-next":                                      1,
 	}

@@ -32,7 +32,7 @@ var hints = map[ProblemKind]string{
 	MissingDollar:    "Reserved topics begin with $aws/, not with aws/: the message was taken for an ordinary one.",
 	OtherThing:       "The topic names another thing than the client id, and the request was refused. Is the thing name right?",
 	Unheard:          "Nobody subscribes to the topic. Is it spelled as the subscriber spells it?",
-	ReservedTopic:    "Clients cannot publish to this topic below $. Only the request topics of jobs, streams and provisioning are theirs.",
+	ReservedTopic:    "Clients cannot publish to this topic below $. Only the request topics of jobs, streams, commands and provisioning are theirs.",
 	PublishDenied:    "No policy of the client allows it to publish to the topic: TestAuthorization says more.",
 	SubscribeRefused: "The filter is a reserved one, or no policy of the client allows it: TestAuthorization says more.",
 }

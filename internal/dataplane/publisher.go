@@ -18,6 +18,8 @@ type Broker interface {
 	HasSubscribers(topic string) bool
 	// Publish sends a message, not retained, and keeps payload. It does not block for long.
 	Publish(topic string, payload []byte, qos byte)
+	// PublishFor is Publish with QoS 1 of a message of a content type, which is worthless after its life.
+	PublishFor(topic string, payload []byte, contentType string, life time.Duration)
 }
 
 // Documents finds job documents.

@@ -219,6 +219,10 @@ func (r *rig) tick() { r.at += 1000 }
 // HasSubscribers makes the rig a Broker; "#" stands for everything.
 func (r *rig) HasSubscribers(topic string) bool { return r.filters["#"] || r.filters[topic] }
 
+func (r *rig) PublishFor(topic string, payload []byte, contentType string, life time.Duration) {
+	r.send(sent{"", topic, fmt.Sprintf("%s %s %s", payload, contentType, life), 1})
+}
+
 func (r *rig) Publish(topic string, payload []byte, qos byte) {
 	if !r.HasSubscribers(topic) {
 		r.t.Errorf("published to nobody: %s", topic)

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -37,10 +38,10 @@ const (
 	turnBytes = 32 << 10
 	// maxBacklog is how many bytes may be on their way to a device that gets more.
 	maxBacklog = 64 << 10
-	// requestsWaiting and allRequestsWaiting are how many requests wait: of one device, which then is
-	// told to come again, and of all.
-	requestsWaiting    = 8
-	allRequestsWaiting = 4096
+	// requestsWaiting is how many requests of a device wait, and bytesWaiting what those of all take, more or
+	// less; who asks for more is told to come again.
+	requestsWaiting = 8
+	bytesWaiting    = 64 << 20
 	// fileTimeout is how long a device may take for what it has asked for. What is left then is not sent: it
 	// is up to devices to ask again.
 	fileTimeout = time.Minute
@@ -60,9 +61,10 @@ type files struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	ready   []*reader          // whose turn it is next
+	ready   list.List          // of *reader: whose turn it is next
 	readers map[Client]*reader // that wait for something
-	waiting int                // requests
+	waiting int                // bytes that their requests take
+	room    int                // bytes that they may take
 	workers int
 }
 
@@ -85,8 +87,11 @@ type fileRequest struct {
 	left []iot.Block // to be sent; nil: it has not begun
 }
 
+// size is about how many bytes the request takes while it waits.
+func (r *fileRequest) size() int { return 512 + len(r.blocks.Bitmap) }
+
 func newFiles(cfg *Config, log *slog.Logger, metrics requestMetrics) *files {
-	f := &files{streams: cfg.Streams, metrics: metrics, log: log, readers: make(map[Client]*reader)}
+	f := &files{streams: cfg.Streams, metrics: metrics, log: log, readers: make(map[Client]*reader), room: bytesWaiting}
 	f.bytes = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "drover_stream_bytes_total", Help: "Bytes of files that devices were sent over MQTT.",
 	})
@@ -122,12 +127,12 @@ func (f *files) queue(c Client, r *fileRequest) error {
 	defer f.mu.Unlock()
 	who := f.readers[c]
 	switch {
-	case f.waiting >= allRequestsWaiting:
+	case f.waiting+r.size() > f.room:
 		return iot.Errorf(iot.Throttled, "Too many requests for files are waiting")
 	case who != nil && len(who.requests) >= requestsWaiting:
 		return iot.Errorf(iot.Throttled, "%d requests of the device are waiting", requestsWaiting)
 	}
-	f.waiting++
+	f.waiting += r.size()
 	if who != nil {
 		who.requests = append(who.requests, r)
 		return nil
@@ -140,7 +145,7 @@ func (f *files) queue(c Client, r *fileRequest) error {
 
 // readyLocked gives a device the last turn of those that are waited for.
 func (f *files) readyLocked(who *reader) {
-	f.ready = append(f.ready, who)
+	f.ready.PushBack(who)
 	if f.workers < deliverers {
 		f.workers++
 		f.running.Go(f.work)
@@ -151,13 +156,12 @@ func (f *files) readyLocked(who *reader) {
 func (f *files) work() {
 	for {
 		f.mu.Lock()
-		if len(f.ready) == 0 {
+		if f.ready.Len() == 0 {
 			f.workers--
 			f.mu.Unlock()
 			return
 		}
-		who := f.ready[0]
-		f.ready = slices.Delete(f.ready, 0, 1)
+		who := f.ready.Remove(f.ready.Front()).(*reader)
 		r := who.requests[0]
 		f.mu.Unlock()
 
@@ -165,7 +169,7 @@ func (f *files) work() {
 
 		f.mu.Lock()
 		if done {
-			f.waiting--
+			f.waiting -= r.size()
 			who.requests = slices.Delete(who.requests, 0, 1)
 		}
 		switch {

@@ -171,10 +171,7 @@ func FuzzStreamRequest(f *testing.F) {
 }
 
 // shelf is where streams are, of one file each, full of zeros.
-type shelf struct {
-	size   int64
-	opened chan struct{} // told of each opening, if not nil
-}
+type shelf struct{ size int64 }
 
 func (s shelf) Stream(_ context.Context, id string) (*iot.Stream, error) {
 	if id != "s" {
@@ -184,11 +181,10 @@ func (s shelf) Stream(_ context.Context, id string) (*iot.Stream, error) {
 }
 
 func (s shelf) Open(context.Context, iot.StreamFile) (Blob, error) {
-	if s.opened != nil {
-		s.opened <- struct{}{}
-	}
-	return blob{bytes.NewReader(make([]byte, s.size))}, nil
+	return blob{bytes.NewReader(blank[:s.size])}, nil
 }
+
+var blank = make([]byte, 1<<20)
 
 type blob struct{ *bytes.Reader }
 
@@ -269,8 +265,45 @@ func TestDevicesThatAreBehind(t *testing.T) {
 		h.Wait()
 		h.files.mu.Lock()
 		defer h.files.mu.Unlock()
-		if len(h.files.readers) != 0 || h.files.waiting != 0 || len(h.files.ready) != 0 {
-			t.Errorf("%d devices with %d requests are left", len(h.files.readers), h.files.waiting)
+		if len(h.files.readers) != 0 || h.files.waiting != 0 || h.files.ready.Len() != 0 {
+			t.Errorf("%d devices with %d bytes of requests are left", len(h.files.readers), h.files.waiting)
+		}
+	})
+}
+
+// So many requests of all wait as there is room for, by their bitmaps, and when they have been answered there is room again.
+func TestAllRequestsForFilesAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Config{Streams: shelf{size: 1 << 20}})
+		large := `{"f":0,"l":256,"n":1,"b":"` + strings.Repeat("ff", 12287) + `"}`
+		h.files.room = 1 << 20
+		rejected, devices := 0, h.files.room/(12287+512)+10
+		var all []*slow
+		for range devices {
+			s := &slow{name: "s", held: maxBacklog + 1}
+			ask(h, s, large)
+			if n, _ := s.counts(); n == 1 {
+				rejected++
+			} else {
+				all = append(all, s)
+			}
+		}
+		if rejected != 10 {
+			t.Errorf("%d of %d are rejected", rejected, devices)
+		}
+		for _, s := range all {
+			s.take()
+		}
+		<-time.After(longestPause)
+		h.Wait()
+		for _, s := range all {
+			if n, _ := s.counts(); n != 1 || s.got[0] != "data/json" {
+				t.Fatalf("%v", s.got)
+			}
+		}
+		if h.files.waiting != 0 {
+			t.Errorf("%d bytes", h.files.waiting)
 		}
 	})
 }

@@ -88,6 +88,8 @@ const (
 	KindProvisioning = "provisioningtemplate"
 	KindStream       = "stream"
 	KindOTAUpdate    = "otaupdate"
+	KindCommand      = "command"
+	KindClient       = "client" // an MQTT client by its id
 )
 
 // ARN returns the ARN of the named resource.

@@ -53,7 +53,8 @@ type OTADefinition struct {
 	RoleARN     string            `json:"roleArn"`
 	Files       []OTAFile         `json:"files"`
 	Parameters  map[string]string `json:"parameters,omitempty"` // additionalParameters, which no device sees
-	Actor       string            `json:"actor"`
+	Actor       string            `json:"actor"`                // who asked for it, or for its deletion
+	Node        int64             `json:"node"`                 // which was asked, and carries it out unless it dies
 
 	OwnStream bool               `json:"ownStream,omitempty"` // Stream is made for the update
 	JobMade   bool               `json:"jobMade,omitempty"`

@@ -1,6 +1,9 @@
 package iot
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // Kind says what a record is about. The text is stored: never rename one.
 type Kind string
@@ -81,6 +84,13 @@ const (
 	OTAChanged Kind = "otaupdate.changed" // the status of its creation or deletion
 	OTADeleted Kind = "otaupdate.deleted"
 
+	CommandMade    Kind = "command.created"
+	CommandUpdated Kind = "command.updated" // or it waits for its deletion
+	CommandDeleted Kind = "command.deleted"
+
+	CommandExecutionChanged Kind = "commandExecution.changed" // its status
+	CommandExecutionDeleted Kind = "commandExecution.deleted"
+
 	KeyCreated Kind = "key.created"
 	KeyRevoked Kind = "key.revoked"
 )
@@ -135,6 +145,15 @@ func NewJobRecord(kind Kind, j *Job, now Time, actor string) (Record, error) {
 	}
 	data, err := json.Marshal(ev)
 	return Record{At: now, Kind: kind, Actor: actor, JobID: j.JobID, Data: data}, err
+}
+
+// NewRecord makes a record of the registry: what changed, as JSON.
+func NewRecord(kind Kind, now Time, actor string, what any) (Record, error) {
+	data, err := json.Marshal(what)
+	if err != nil {
+		return Record{}, fmt.Errorf("encode record %s: %w", kind, err)
+	}
+	return Record{At: now, Kind: kind, Actor: actor, Data: data}, nil
 }
 
 // ThingEvent is the Data of the records about a thing (registry spec §7.2).

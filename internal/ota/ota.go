@@ -17,9 +17,6 @@ package ota
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
@@ -93,19 +90,11 @@ func (s *Service) update(ctx context.Context, actor string, f func(*change) erro
 
 // record appends a record of what changed.
 func (c *change) record(kind iot.Kind, data any) error {
-	text, err := json.Marshal(data)
+	rec, err := iot.NewRecord(kind, c.now, c.actor, data)
 	if err != nil {
-		return fmt.Errorf("encode record %s: %w", kind, err)
+		return err
 	}
-	return c.Append(iot.Record{At: c.now, Kind: kind, Actor: c.actor, Data: text})
-}
-
-// absent turns store.ErrNotFound into a NotFound error and leaves other errors alone.
-func absent(err error, what, name string) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return iot.Errorf(iot.NotFound, "%s %s cannot be found.", what, name)
-	}
-	return err
+	return c.Append(rec)
 }
 
 // exists returns the error for a name that is taken.

@@ -214,3 +214,28 @@ func TestStreamFileSize(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What another node was asked for is left to it, until it seems to be dead.
+func TestUpdatesOfOtherNodes(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	r := newRig(t, shelf{"k": "content"})
+	u := r.create("u")
+	err := r.db.Update(ctx, func(tx store.Tx) error {
+		u.Node++
+		return tx.SaveOTAUpdate(u)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  iot.OTAStatus
+	}{{29 * time.Second, iot.OTACreatePending}, {31 * time.Second, iot.OTACreateComplete}} {
+		r.now = func() time.Time { return u.ModifiedAt.Std().Add(c.after) }
+		if err := r.runOnce(ctx); err != nil {
+			t.Fatal(err)
+		}
+		r.status("u", c.want)
+	}
+}

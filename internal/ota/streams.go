@@ -192,5 +192,5 @@ func unreadable(err error) error {
 
 func streamByID(rd store.Reader, id string) (*iot.Stream, error) {
 	stream, err := rd.StreamByID(id)
-	return stream, absent(err, "Stream", id)
+	return stream, store.Absent(err, "Stream", id)
 }

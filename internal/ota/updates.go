@@ -57,7 +57,7 @@ func (s *Service) CreateUpdate(ctx context.Context, n iot.NewOTAUpdate) (*iot.OT
 				return err
 			}
 		}
-		u.CreatedAt, u.ModifiedAt = c.now, c.now
+		u.CreatedAt, u.ModifiedAt, u.Node = c.now, c.now, s.store.Node()
 		if err := c.InsertOTAUpdate(u); err != nil {
 			return err
 		}
@@ -100,10 +100,10 @@ func (s *Service) checkTargets(rd store.Reader, arns []string) error {
 		switch kind {
 		case iot.KindThing:
 			_, err = rd.ThingByName(iot.ThingName(name))
-			err = absent(err, "Thing", name)
+			err = store.Absent(err, "Thing", name)
 		case iot.KindGroup:
 			_, err = rd.GroupByName(iot.GroupName(name))
-			err = absent(err, "Thing group", name)
+			err = store.Absent(err, "Thing group", name)
 		default:
 			err = iot.Errorf(iot.InvalidRequest, "Target %s is neither a thing nor a thing group", arn)
 		}
@@ -138,7 +138,8 @@ func (s *Service) DeleteUpdate(ctx context.Context, d iot.OTADeletion) error {
 		if u.Status == iot.OTADeleteInProgress {
 			return iot.Errorf(iot.InvalidRequest, "OTA update %s is being deleted", d.ID)
 		}
-		u.Deletion = &iot.OTADeletionChoice{Stream: d.Stream, Force: d.ForceJob}
+		u.Node = s.store.Node()
+		u.Deletion, u.Actor = &iot.OTADeletionChoice{Stream: d.Stream, Force: d.ForceJob}, d.Actor
 		return c.setStatus(u, iot.OTADeleteInProgress, nil)
 	})
 	if err != nil {
@@ -166,7 +167,7 @@ func (s *Service) Updates(ctx context.Context, status iot.OTAStatus, page iot.Pa
 
 func updateByID(rd store.Reader, id string) (*iot.OTAUpdate, error) {
 	u, err := rd.OTAUpdateByID(id)
-	return u, absent(err, "OTA update", id)
+	return u, store.Absent(err, "OTA update", id)
 }
 
 // setStatus stores an update that has come to a status, because of an error if there is one.
@@ -178,10 +179,11 @@ func (c *change) setStatus(u *iot.OTAUpdate, status iot.OTAStatus, because *iot.
 	return c.record(iot.OTAChanged, iot.OTAEvent{ID: u.ID, Status: status})
 }
 
-// Pauses of Run: between looks at what other nodes, or a former process, have left to do, and how
-// many updates are looked at together.
+// How often Run looks at what other nodes, or a former process, have left to do; how long it leaves them the time to
+// do it; and how many updates are looked at together.
 const (
 	lookEvery = time.Second
+	othersFor = 30 * time.Second
 	atOnce    = 100
 )
 
@@ -193,8 +195,8 @@ func (s *Service) hint() {
 	}
 }
 
-// Run makes the streams and jobs of updates, and deletes them, until ctx ends. Several nodes may run at a time,
-// and each step may be carried out twice.
+// Run makes the streams and jobs of updates, and deletes them, until ctx ends. Several nodes may run at a time: the one
+// that was asked carries an update out, and others if it seems to be dead, so that each step may be carried out twice.
 func (s *Service) Run(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -227,7 +229,11 @@ func (s *Service) runOnce(ctx context.Context) error {
 		}
 		return nil
 	})
+	long := iot.At(s.now()).Add(-othersFor)
 	for _, u := range todo {
+		if u.Node != s.store.Node() && u.ModifiedAt > long {
+			continue
+		}
 		step, failed := s.create, iot.OTACreateFailed
 		if u.Status == iot.OTADeleteInProgress {
 			step, failed = s.delete, iot.OTADeleteFailed

@@ -224,7 +224,7 @@ func defaultAuthorizer(rd store.AuthorizerReader) (string, error) {
 
 func authorizerByName(rd store.AuthorizerReader, name string) (*iot.Authorizer, error) {
 	a, err := rd.AuthorizerByName(name)
-	return a, absent(err, "Authorizer", name)
+	return a, store.Absent(err, "Authorizer", name)
 }
 
 func authorizerEvent(a *iot.Authorizer, standard string) iot.AuthorizerEventData {

@@ -34,7 +34,7 @@ func (r *Registry) RegistrationCode(ctx context.Context, actor string) (code str
 func (r *Registry) DeleteRegistrationCode(ctx context.Context, actor string) error {
 	return r.update(ctx, actor, func(c *change) error {
 		if _, err := c.RegistrationCode(); err != nil {
-			return absent(err, "Registration code", "of this account")
+			return store.Absent(err, "Registration code", "of this account")
 		}
 		return c.SaveRegistrationCode("")
 	})
@@ -225,7 +225,7 @@ func (r *Registry) DeleteCA(ctx context.Context, d iot.CertificateDeletion) erro
 
 func caByID(rd store.CertificateReader, id iot.CertificateID) (*iot.CACertificate, error) {
 	c, err := rd.CACertificateByID(id)
-	return c, absent(err, "CA certificate", id)
+	return c, store.Absent(err, "CA certificate", id)
 }
 
 func caEvent(c *iot.CACertificate) iot.CAEvent {

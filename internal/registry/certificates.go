@@ -383,7 +383,7 @@ func attachments(q iot.AttachmentQuery) store.PrincipalQuery {
 
 func certificateByID(rd store.CertificateReader, id iot.CertificateID) (*iot.Certificate, error) {
 	c, err := rd.CertificateByID(id)
-	return c, absent(err, "Certificate", id)
+	return c, store.Absent(err, "Certificate", id)
 }
 
 func certificateEvent(c *iot.Certificate) iot.CertificateEvent {

@@ -26,7 +26,7 @@ func (r *Registry) Holder(ctx context.Context, id iot.CertificateID) (*iot.Holde
 		}
 		claim, err := rd.Claim(id)
 		if err != nil {
-			return nil, absent(err, "Certificate", id)
+			return nil, store.Absent(err, "Certificate", id)
 		}
 		return &iot.Holder{ID: id, Status: iot.CertificateActive, NotAfter: claim.Expires, Claim: claim.Template}, nil
 	})

@@ -381,7 +381,7 @@ func checkTarget(rd store.Reader, t iot.PolicyTarget) error {
 
 func policyByName(rd store.PolicyReader, name iot.PolicyName) (*iot.Policy, error) {
 	p, err := rd.PolicyByName(name)
-	return p, absent(err, "Policy", name)
+	return p, store.Absent(err, "Policy", name)
 }
 
 // policyVersion returns a version of p; 0 is the one that is in force.
@@ -390,5 +390,5 @@ func policyVersion(rd store.PolicyReader, p *iot.Policy, version int) (*iot.Poli
 		version = p.Default
 	}
 	v, err := rd.PolicyVersion(p.ID, version)
-	return v, absent(err, "Policy version", fmt.Sprintf("%s/%d", p.Name, version))
+	return v, store.Absent(err, "Policy version", fmt.Sprintf("%s/%d", p.Name, version))
 }

@@ -166,7 +166,7 @@ func (r *Registry) Provision(ctx context.Context, g iot.Registration) (iot.Regis
 		}
 		cert, err := c.CertificateByID(plan.Certificate.ID)
 		if err != nil {
-			return absent(err, "Certificate", plan.Certificate.ID)
+			return store.Absent(err, "Certificate", plan.Certificate.ID)
 		}
 		done.Certificate = cert
 		if done.ARNs, err = r.carryOut(c, plan, cert); err != nil {
@@ -478,7 +478,7 @@ func (r *Registry) carryOutPolicies(c *change, plans []iot.PolicyPlan, cert *iot
 			p, err = c.insertPolicy(name, plan.Document)
 		}
 		if err != nil {
-			return absent(err, "Policy", name)
+			return store.Absent(err, "Policy", name)
 		}
 		if cert != nil {
 			if err := r.attachPolicy(c, p, iot.CertificateTarget(cert.ID)); err != nil {

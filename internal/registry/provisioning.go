@@ -242,12 +242,12 @@ func (c *change) saveProvisioning(t *iot.ProvisioningTemplate) error {
 
 func provisioningByName(rd store.ProvisioningReader, name string) (*iot.ProvisioningTemplate, error) {
 	t, err := rd.ProvisioningTemplate(name)
-	return t, absent(err, "Provisioning template", name)
+	return t, store.Absent(err, "Provisioning template", name)
 }
 
 func provisioningVersion(rd store.ProvisioningReader, name string, id int64) (iot.ProvisioningVersion, error) {
 	v, err := rd.ProvisioningVersion(name, id)
-	return v, absent(err, "Provisioning template "+name+", version", id)
+	return v, store.Absent(err, "Provisioning template "+name+", version", id)
 }
 
 func provisioningEvent(t *iot.ProvisioningTemplate) iot.ProvisioningTemplateEvent {

@@ -16,9 +16,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -178,11 +175,7 @@ func (c *change) record(kind iot.Kind, data any) error {
 }
 
 func (c *change) newRecord(kind iot.Kind, data any) (iot.Record, error) {
-	text, err := json.Marshal(data)
-	if err != nil {
-		return iot.Record{}, fmt.Errorf("encode record %s: %w", kind, err)
-	}
-	return iot.Record{At: c.now, Kind: kind, Actor: c.actor, Data: text}, nil
+	return iot.NewRecord(kind, c.now, c.actor, data)
 }
 
 // view returns what f finds in a snapshot of the store.
@@ -210,14 +203,6 @@ func cut[T any](items []T, limit int, key func(T) string) ([]T, string) {
 		return items, ""
 	}
 	return items[:limit], key(items[limit-1])
-}
-
-// absent turns store.ErrNotFound into a NotFound error and leaves other errors alone.
-func absent(err error, what string, name any) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return iot.Errorf(iot.NotFound, "%s %v cannot be found.", what, name)
-	}
-	return err
 }
 
 // expect checks the version that a caller has in mind.

@@ -78,7 +78,7 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	switch kind {
 	case iot.KindJob:
 		_, err = rd.JobByName(iot.JobID(name))
-		return absent(err, "Job", name)
+		return store.Absent(err, "Job", name)
 	case iot.KindGroup:
 		_, err = groupByName(rd, iot.GroupName(name))
 		return err
@@ -87,7 +87,7 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 		return err
 	case iot.KindTemplate:
 		_, err = rd.TemplateByID(name)
-		return absent(err, "Job template", name)
+		return store.Absent(err, "Job template", name)
 	case iot.KindCACert:
 		_, err = caByID(rd, iot.CertificateID(name))
 		return err
@@ -102,11 +102,14 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 		return err
 	case iot.KindStream:
 		_, err = rd.StreamByID(name)
-		return absent(err, "Stream", name)
+		return store.Absent(err, "Stream", name)
 	case iot.KindOTAUpdate:
 		_, err = rd.OTAUpdateByID(name)
-		return absent(err, "OTA update", name)
-	case "billinggroup", "package", "command", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
+		return store.Absent(err, "OTA update", name)
+	case iot.KindCommand:
+		_, err = rd.CommandByID(name)
+		return store.Absent(err, "Command", name)
+	case "billinggroup", "package", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
 	}

@@ -446,7 +446,7 @@ func (r *Registry) checkGroupAttributes(name iot.GroupName, attributes map[strin
 
 func groupByName(rd store.GroupReader, name iot.GroupName) (*iot.Group, error) {
 	g, err := rd.GroupByName(name)
-	return g, absent(err, "Thing group", name)
+	return g, store.Absent(err, "Thing group", name)
 }
 
 func groupRef(g *iot.Group) iot.GroupRef { return iot.GroupRef{Name: g.Name, UUID: g.UUID} }

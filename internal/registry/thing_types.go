@@ -204,7 +204,7 @@ func sameSet(a, b []string) bool {
 
 func typeByName(rd store.ThingReader, name string) (*iot.ThingType, error) {
 	t, err := rd.ThingTypeByName(name)
-	return t, absent(err, "Thing type", name)
+	return t, store.Absent(err, "Thing type", name)
 }
 
 // The spelling is the live service's own (registry spec §1.2).

@@ -139,7 +139,7 @@ func (r *Registry) DeleteThing(ctx context.Context, d iot.ThingDeletion) error {
 			return err
 		}
 		if len(attached) > 0 {
-			return iot.Errorf(iot.InvalidRequest, "Cannot delete thing %s: principals are attached to it", d.Name)
+			return iot.Errorf(iot.InvalidRequest, "Cannot delete. Thing %s is still attached to one or more principals", d.Name)
 		}
 		if err := r.jobs.ThingDeleted(c.Tx, c.now, thing, c.actor); err != nil {
 			return err
@@ -222,7 +222,7 @@ func (c *change) recordAssociation(thing *iot.Thing, from, to string) error {
 
 func thingByName(rd store.ThingReader, name iot.ThingName) (*iot.Thing, error) {
 	thing, err := rd.ThingByName(name)
-	return thing, absent(err, "Thing", name)
+	return thing, store.Absent(err, "Thing", name)
 }
 
 func thingEvent(t *iot.Thing) iot.ThingEvent {

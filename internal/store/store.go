@@ -25,6 +25,14 @@ import (
 // ErrNotFound is returned by methods that look for one thing and find none.
 var ErrNotFound = errors.New("store: not found")
 
+// Absent turns ErrNotFound into a NotFound error about something by its name, and leaves other errors alone.
+func Absent(err error, what string, name any) error {
+	if errors.Is(err, ErrNotFound) {
+		return iot.Errorf(iot.NotFound, "%s %v cannot be found.", what, name)
+	}
+	return err
+}
+
 // ErrExists is returned by methods that insert a name that is taken.
 var ErrExists = errors.New("store: exists")
 
@@ -93,6 +101,7 @@ type Reader interface {
 	PolicyReader
 	StreamReader
 	OTAReader
+	CommandReader
 	KeyReader
 	TagReader
 	JournalReader
@@ -117,6 +126,7 @@ type Tx interface {
 	PolicyWriter
 	StreamWriter
 	OTAWriter
+	CommandWriter
 	KeyWriter
 	TagWriter
 	JournalWriter
@@ -604,6 +614,54 @@ type OTAWriter interface {
 	SaveOTAUpdate(u *iot.OTAUpdate) error
 	// DeleteOTAUpdate forgets an update.
 	DeleteOTAUpdate(u *iot.OTAUpdate) error
+}
+
+// CommandKey is the place of an execution in a list that is sorted by a time.
+type CommandKey struct {
+	At  iot.Time
+	Seq int64
+}
+
+// CommandReader reads commands and their executions.
+type CommandReader interface {
+	// CommandByID finds a command by the name that its user gave it. ErrNotFound.
+	CommandByID(id string) (*iot.Command, error)
+	// Commands lists by Seq those beyond the given one (0 = from the first or the newest), without their payloads,
+	// and without those that wait for their deletion.
+	Commands(ascending bool, after int64, limit int) ([]*iot.Command, error)
+	// CommandsToDelete returns commands whose DeleteAt is not after now, without their payloads, the longest due first.
+	CommandsToDelete(now iot.Time, limit int) ([]*iot.Command, error)
+	// NextDueCommand returns the earliest DueAt of an execution or DeleteAt of a command, zero if there is none.
+	NextDueCommand() (iot.Time, error)
+	// CommandExecution finds an execution. ErrNotFound.
+	CommandExecution(id string) (*iot.CommandExecution, error)
+	// CommandExecutionByToken finds the execution that was started with a token. ErrNotFound.
+	CommandExecutionByToken(token string) (*iot.CommandExecution, error)
+	// CommandExecutions lists by the time that the query is about those beyond a key (zero: from the first).
+	CommandExecutions(q iot.CommandExecutionQuery, after CommandKey, limit int) ([]*iot.CommandExecution, error)
+	// RunningCommands returns how many executions of a target have a timer.
+	RunningCommands(target string) (int, error)
+	// DueCommandExecutions returns executions whose DueAt is not after now, the longest due first.
+	DueCommandExecutions(now iot.Time, limit int) ([]*iot.CommandExecution, error)
+}
+
+// CommandWriter changes commands and their executions.
+type CommandWriter interface {
+	// InsertCommand stores a new command and sets its Seq. ErrExists.
+	InsertCommand(c *iot.Command) error
+	// SaveCommand stores what can change in a command, which its payload cannot. ErrNotFound.
+	SaveCommand(c *iot.Command) error
+	// DeleteCommand forgets a command; its executions stay.
+	DeleteCommand(c *iot.Command) error
+	// InsertCommandExecution stores a new execution and sets its Seq. ErrExists.
+	InsertCommandExecution(x *iot.CommandExecution) error
+	// SaveCommandExecution stores what can change in an execution. ErrNotFound.
+	SaveCommandExecution(x *iot.CommandExecution) error
+	// DeleteCommandExecution forgets an execution.
+	DeleteCommandExecution(x *iot.CommandExecution) error
+	// TrimCommandExecutions forgets executions that were created before a time, the oldest, at most limit of them. It
+	// returns how many.
+	TrimCommandExecutions(before iot.Time, limit int) (int, error)
 }
 
 // KeyReader reads API keys, of which there are few.

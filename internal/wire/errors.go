@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -131,6 +132,35 @@ func (s *Service) NewError(code, message string) *Error {
 		}
 	}
 	return &Error{Code: code, Status: status, Message: message}
+}
+
+// newNames are what the operations on commands and packages, which came later, have instead of the older errors.
+var newNames = map[string]string{
+	codeInternal:                         "InternalServerException",
+	codeInvalidRequest:                   "ValidationException",
+	"ConflictingResourceUpdateException": "ConflictException",
+	"DeleteConflictException":            "ConflictException",
+	"LimitExceededException":             "ServiceQuotaExceededException",
+	"ResourceAlreadyExistsException":     "ConflictException",
+	"VersionConflictException":           "ConflictException",
+}
+
+// newer reports whether the errors of the operation have the names of newNames.
+func (o *Operation) newer() bool {
+	return strings.Contains(o.Name, "Command") || strings.Contains(o.Name, "Package") || strings.Contains(o.Name, "Sbom")
+}
+
+// rename gives an error the name that the operation has for it.
+func (s *Service) rename(op *operation, e *Error) *Error {
+	name, ok := newNames[e.Code]
+	if !ok || !op.newer() {
+		return e
+	}
+	renamed := s.NewError(name, e.Message)
+	if id, ok := e.Members["resourceId"]; ok {
+		renamed.Members = map[string]any{"resourceId": id}
+	}
+	return renamed
 }
 
 // invalid is an InvalidRequestException, which is 400 in every service.

@@ -195,13 +195,19 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 	}
 	var body []byte
+	status := http.StatusOK
 	if e == nil {
-		body, e = s.answer(ctx, op, &request{w: w, r: r, labels: labels, maxBody: s.cfg.MaxBody})
+		if status, body, e = s.answer(ctx, op, &request{w: w, r: r, labels: labels, maxBody: s.cfg.MaxBody}); e != nil {
+			e = s.rename(op, e)
+		}
 	}
-	if e != nil {
+	switch {
+	case e != nil:
 		WriteError(w, e)
-	} else {
-		writeJSON(w, http.StatusOK, body)
+	case status == http.StatusNoContent:
+		w.WriteHeader(status)
+	default:
+		writeJSON(w, status, body)
 	}
 	NameSpan(ctx, name, e)
 	if s.cfg.Observe != nil {
@@ -209,8 +215,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer runs the operation and returns the body of its answer. It does not panic, but for http.ErrAbortHandler.
-func (s *Service) answer(ctx context.Context, op *operation, r *request) (body []byte, e *Error) {
+// Statuser is an output that says its HTTP status, where that is not 200.
+type Statuser interface{ HTTPStatus() int }
+
+// answer runs the operation and returns status and body of its answer. It does not panic, but for http.ErrAbortHandler.
+func (s *Service) answer(ctx context.Context, op *operation, r *request) (status int, body []byte, e *Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -218,11 +227,11 @@ func (s *Service) answer(ctx context.Context, op *operation, r *request) (body [
 			}
 			s.cfg.Logger.ErrorContext(ctx, "panic while serving", "op", op.Name,
 				"panic", p, "stack", string(debug.Stack()))
-			body, e = nil, s.internal()
+			status, body, e = 0, nil, s.internal()
 		}
 	}()
 	if op.handle == nil {
-		return nil, s.NewError(codeNotImplemented, fmt.Sprintf("drover does not have the operation %s (%s %s) of the service %s",
+		return 0, nil, s.NewError(codeNotImplemented, fmt.Sprintf("drover does not have the operation %s (%s %s) of the service %s",
 			op.Name, op.Method, op.URI, s.name))
 	}
 	out, err := op.handle(ctx, r)
@@ -230,9 +239,12 @@ func (s *Service) answer(ctx context.Context, op *operation, r *request) (body [
 		body, err = encode(out)
 	}
 	if err != nil {
-		return nil, s.explain(ctx, op, err)
+		return 0, nil, s.explain(ctx, op, err)
 	}
-	return body, nil
+	if out, ok := out.(Statuser); ok {
+		return out.HTTPStatus(), body, nil
+	}
+	return http.StatusOK, body, nil
 }
 
 // explain turns a handler's error into the one to show.

@@ -200,7 +200,7 @@ func finePostgres(query, step, next string) bool {
 		strings.Contains(step, " on nodes n"),                              // see fine
 		strings.Contains(step, "schema_version"),                           // one row
 		query == countTemplates, query == allAuthorizers, query == allKeys, // see fine
-		strings.Contains(step, "jobs_by_due"), strings.Contains(step, "executions_by_due"), strings.Contains(step, "ghosts_by_name"),
+		strings.Contains(step, "jobs_by_due"), strings.Contains(step, "executions_by_due"), strings.Contains(step, "commands_by_due"), strings.Contains(step, "ghosts_by_name"),
 		strings.Contains(step, " on mqtt_") && !strings.Contains(query, "WHERE"):
 		return true
 	}

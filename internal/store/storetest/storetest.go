@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"Policies", policies},
 		{"Streams", streams},
 		{"OTAUpdates", otaUpdates},
+		{"Commands", commands},
 		{"Keys", keys},
 		{"Tags", tags},
 		{"MQTT", mqtt},
