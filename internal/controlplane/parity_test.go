@@ -23,7 +23,6 @@ import (
 var notDeclared = map[string]string{
 	"DeleteCommandOutput.StatusCode":                   "it is the HTTP status",
 	"DocumentParameter.Regex":                          "drover's managed templates have no patterns",
-	"DescribeThingOutput.BillingGroupName":             "no billing groups",
 	"CertificateDescription.GenerationId":              "no generations",
 	"CertificateDescription.PreviousOwnedBy":           "no transfers",
 	"CertificateDescription.TransferData":              "no transfers",

@@ -53,6 +53,15 @@ type Registry interface {
 	CreateClaim(ctx context.Context, template, actor string) (iot.Claim, iot.KeyPair, error)
 	RegisterThing(context.Context, iot.BodyRegistration) (iot.Registered, error)
 
+	CreateBillingGroup(context.Context, iot.NewBillingGroup) (*iot.BillingGroup, error)
+	UpdateBillingGroup(context.Context, iot.BillingGroupUpdate) (version int64, err error)
+	DeleteBillingGroup(context.Context, iot.BillingGroupDeletion) error
+	BillingGroup(ctx context.Context, name string) (*iot.BillingGroup, error)
+	BillingGroups(ctx context.Context, prefix string, page iot.Page) (groups []*iot.BillingGroup, next string, err error)
+	BillingMembers(ctx context.Context, name string, page iot.Page) (things []iot.ThingName, next string, err error)
+	JoinBillingGroup(ctx context.Context, thing iot.ThingName, group, actor string) error
+	LeaveBillingGroup(ctx context.Context, thing iot.ThingName, group, actor string) error
+
 	Tag(context.Context, iot.Tagging) error
 	Untag(context.Context, iot.Untagging) error
 	Tags(ctx context.Context, arn string, page iot.Page) (tags []iot.Tag, next string, err error)

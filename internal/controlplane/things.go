@@ -52,14 +52,12 @@ type createThingResponse struct {
 }
 
 func (s *Server) createThing(ctx context.Context, in *createThingRequest) (*createThingResponse, error) {
-	if err := refuse(asked{"billingGroupName", "billing groups", in.BillingGroupName != nil}); err != nil {
-		return nil, err
-	}
 	t, err := s.registry.CreateThing(ctx, iot.NewThing{
-		Name:       iot.ThingName(in.ThingName),
-		Type:       value(in.ThingTypeName),
-		Attributes: in.AttributePayload.attributes(),
-		Actor:      actor(ctx),
+		Name:         iot.ThingName(in.ThingName),
+		Type:         value(in.ThingTypeName),
+		Attributes:   in.AttributePayload.attributes(),
+		BillingGroup: value(in.BillingGroupName),
+		Actor:        actor(ctx),
 	})
 	if err != nil {
 		return nil, err
@@ -76,13 +74,14 @@ type describeThingRequest struct {
 
 // describeThingResponse is DescribeThingResponse.
 type describeThingResponse struct {
-	DefaultClientID string            `json:"defaultClientId"`
-	ThingName       string            `json:"thingName"`
-	ThingID         string            `json:"thingId"`
-	ThingArn        string            `json:"thingArn"`
-	ThingTypeName   string            `json:"thingTypeName,omitempty"`
-	Attributes      map[string]string `json:"attributes"`
-	Version         int64             `json:"version"`
+	DefaultClientID  string            `json:"defaultClientId"`
+	ThingName        string            `json:"thingName"`
+	ThingID          string            `json:"thingId"`
+	ThingArn         string            `json:"thingArn"`
+	ThingTypeName    string            `json:"thingTypeName,omitempty"`
+	Attributes       map[string]string `json:"attributes"`
+	Version          int64             `json:"version"`
+	BillingGroupName string            `json:"billingGroupName,omitempty"`
 }
 
 func (s *Server) describeThing(ctx context.Context, in *describeThingRequest) (*describeThingResponse, error) {
@@ -91,13 +90,14 @@ func (s *Server) describeThing(ctx context.Context, in *describeThingRequest) (*
 		return nil, err
 	}
 	return &describeThingResponse{
-		DefaultClientID: string(t.Name),
-		ThingName:       string(t.Name),
-		ThingID:         t.UUID,
-		ThingArn:        s.thingARN(t),
-		ThingTypeName:   t.Type,
-		Attributes:      given(t.Attributes),
-		Version:         t.Version,
+		DefaultClientID:  string(t.Name),
+		ThingName:        string(t.Name),
+		ThingID:          t.UUID,
+		ThingArn:         s.thingARN(t),
+		ThingTypeName:    t.Type,
+		Attributes:       given(t.Attributes),
+		Version:          t.Version,
+		BillingGroupName: t.BillingGroup,
 	}, nil
 }
 

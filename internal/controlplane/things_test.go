@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsiot "github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
-	"github.com/aws/smithy-go"
 	"github.com/google/uuid"
 )
 
@@ -124,7 +123,6 @@ func TestCreateThingRefused(t *testing.T) {
 	f := newFleet(t)
 	name := aws.String("lamp")
 	for text, in := range map[string]*awsiot.CreateThingInput{
-		"billingGroupName":      {ThingName: name, BillingGroupName: aws.String("b")},
 		"'a.b' at 'thingName'":  {ThingName: aws.String("a.b")},
 		"less than or equal":    {ThingName: aws.String(strings.Repeat("a", 129))},
 		"limit is 3":            {ThingName: name, AttributePayload: values(4)},
@@ -186,14 +184,4 @@ func TestListThings(t *testing.T) {
 	wantRefusal[*types.InvalidRequestException](t, err, "nextToken")
 	_, err = f.ListThings(ctx, &awsiot.ListThingsInput{AttributeName: aws.String("color")})
 	wantRefusal[*types.InvalidRequestException](t, err, "attributeValue")
-}
-
-func TestBillingGroupsAreNotServed(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	_, err := f.CreateBillingGroup(t.Context(), &awsiot.CreateBillingGroupInput{BillingGroupName: aws.String("b")})
-	e, ok := errors.AsType[smithy.APIError](err)
-	if !ok || !strings.Contains(e.ErrorMessage(), "CreateBillingGroup") {
-		t.Fatalf("got %v", err)
-	}
 }

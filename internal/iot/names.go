@@ -86,6 +86,7 @@ const (
 
 	KindAuthorizer   = "authorizer"
 	KindProvisioning = "provisioningtemplate"
+	KindBillingGroup = "billinggroup"
 	KindStream       = "stream"
 	KindOTAUpdate    = "otaupdate"
 	KindCommand      = "command"

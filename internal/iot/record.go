@@ -76,6 +76,12 @@ const (
 	PolicyAttached       Kind = "policy.attached"
 	PolicyDetached       Kind = "policy.detached"
 
+	BillingCreated Kind = "billinggroup.created"
+	BillingUpdated Kind = "billinggroup.updated"
+	BillingDeleted Kind = "billinggroup.deleted"
+	BillingJoined  Kind = "billinggroup.joined" // by a thing
+	BillingLeft    Kind = "billinggroup.left"
+
 	StreamCreated Kind = "stream.created"
 	StreamUpdated Kind = "stream.updated"
 	StreamDeleted Kind = "stream.deleted"

@@ -9,6 +9,8 @@ type Thing struct {
 	Attributes map[string]string
 	Version    int64 // 1 at creation, +1 per update
 	CreatedAt  Time
+
+	BillingGroup string // "" for none
 }
 
 // ThingType is a class of things.

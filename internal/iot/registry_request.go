@@ -12,6 +12,8 @@ type NewThing struct {
 	Type       string // "" for none
 	Attributes map[string]string
 	Actor      string
+
+	BillingGroup string // "" for none
 }
 
 // AttributeUpdate says what becomes of the attributes of a thing or a group.

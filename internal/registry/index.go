@@ -132,9 +132,12 @@ func thingDocument(t *iot.Thing, groups []*iot.Group, connections map[int64]iot.
 	for name, value := range t.Attributes {
 		d.Set(query.Attribute(name), value)
 	}
-	names := make([]string, len(groups))
+	names := make([]string, len(groups), len(groups)+1)
 	for i, g := range groups {
 		names[i] = string(g.Name)
+	}
+	if t.BillingGroup != "" {
+		names = append(names, t.BillingGroup)
 	}
 	d.Set(query.ThingGroups, names...)
 	return d
@@ -451,6 +454,9 @@ func foundThings(rd store.Reader, state iot.Index, ids []int64) ([]iot.FoundThin
 		}
 		for _, g := range groups {
 			found.Groups = append(found.Groups, g.Name)
+		}
+		if g := found.BillingGroup; g != "" {
+			found.Groups = append(found.Groups, iot.GroupName(g))
 		}
 		list = append(list, found)
 	}

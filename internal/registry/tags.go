@@ -109,7 +109,10 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindCommand:
 		_, err = rd.CommandByID(name)
 		return store.Absent(err, "Command", name)
-	case "billinggroup", "package", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
+	case iot.KindBillingGroup:
+		_, err = billingGroup(rd, name)
+		return err
+	case "package", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
 	}

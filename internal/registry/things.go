@@ -13,7 +13,7 @@ import (
 
 // CreateThing registers a thing. A thing that exists with the same type and attributes is
 // returned as it is. InvalidRequest for a deprecated type, bad or too many attributes;
-// NotFound for an unknown type; AlreadyExists for a name with another definition.
+// NotFound for an unknown type or billing group; AlreadyExists for a name with another definition.
 func (r *Registry) CreateThing(ctx context.Context, n iot.NewThing) (thing *iot.Thing, err error) {
 	if err := checkName("thingName", string(n.Name)); err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func (r *Registry) CreateThing(ctx context.Context, n iot.NewThing) (thing *iot.
 	err = r.update(ctx, n.Actor, func(c *change) error {
 		thing, err = c.ThingByName(n.Name)
 		if err == nil {
-			if thing.Type != n.Type || !maps.Equal(thing.Attributes, n.Attributes) {
+			if thing.Type != n.Type || !maps.Equal(thing.Attributes, n.Attributes) || thing.BillingGroup != n.BillingGroup {
 				return r.exists(iot.KindThing, string(n.Name), thing.UUID, "Thing "+string(n.Name)+" already exists in account with different attributes")
 			}
 			return nil
@@ -32,8 +32,11 @@ func (r *Registry) CreateThing(ctx context.Context, n iot.NewThing) (thing *iot.
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		thing, err = r.insertThing(c, n)
-		return err
+		if thing, err = r.insertThing(c, n); err != nil || n.BillingGroup == "" {
+			return err
+		}
+		thing.BillingGroup = n.BillingGroup
+		return r.bill(c, n.Name, n.BillingGroup)
 	})
 	if err != nil {
 		return nil, err

@@ -99,6 +99,7 @@ type Reader interface {
 	AuthorizerReader
 	ProvisioningReader
 	PolicyReader
+	BillingReader
 	StreamReader
 	OTAReader
 	CommandReader
@@ -124,6 +125,7 @@ type Tx interface {
 	AuthorizerWriter
 	ProvisioningWriter
 	PolicyWriter
+	BillingWriter
 	StreamWriter
 	OTAWriter
 	CommandWriter
@@ -575,6 +577,28 @@ type PolicyWriter interface {
 	AttachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
 	// DetachPolicy ends an attachment and reports whether there was one.
 	DetachPolicy(policy int64, target iot.PolicyTarget) (bool, error)
+}
+
+// BillingReader reads billing groups; which one a thing is in stands in iot.Thing.
+type BillingReader interface {
+	// BillingGroup finds a group. ErrNotFound.
+	BillingGroup(name string) (*iot.BillingGroup, error)
+	// BillingGroups lists by name those that have a prefix.
+	BillingGroups(prefix, after string, limit int) ([]*iot.BillingGroup, error)
+	// BillingMembers lists the things of a group by name.
+	BillingMembers(group string, after iot.ThingName, limit int) ([]iot.ThingName, error)
+}
+
+// BillingWriter changes billing groups.
+type BillingWriter interface {
+	// InsertBillingGroup stores a new group. ErrExists.
+	InsertBillingGroup(g *iot.BillingGroup) error
+	// SaveBillingGroup stores version and description. ErrNotFound.
+	SaveBillingGroup(g *iot.BillingGroup) error
+	// DeleteBillingGroup forgets a group without members.
+	DeleteBillingGroup(name string) error
+	// SetBillingGroup puts a thing into a group, "" for none. ErrNotFound.
+	SetBillingGroup(thing int64, group string) error
 }
 
 // StreamReader reads streams.

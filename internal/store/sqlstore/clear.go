@@ -17,7 +17,7 @@ var cleared = []string{
 	"authorizers", "provisioning_templates", "provisioning_versions", "ownerships", "claims",
 	"policies", "policy_versions", "policy_targets", "api_keys",
 	"mqtt_sessions", "mqtt_groups", "mqtt_messages", "mqtt_entries", "mqtt_retained", "mqtt_wills", "downloads", "download_devices",
-	"streams", "ota_updates", "commands", "command_executions",
+	"billing_groups", "streams", "ota_updates", "commands", "command_executions",
 	"index_fields", "index_terms", "connections",
 }
 

@@ -13,7 +13,7 @@ import (
 // no index, and nobody shall wait long for a page, nor hold a snapshot for long.
 const scanLimit = 10_000
 
-const selectThings = `SELECT t.id, t.name, t.uuid, t.type_name, t.attributes, t.version, t.created_at FROM things t `
+const selectThings = `SELECT t.id, t.name, t.uuid, t.type_name, t.attributes, t.version, t.created_at, t.billing_group FROM things t `
 
 const (
 	thingByName  = selectThings + `WHERE t.name = $1 AND t.deleted = 0`
@@ -34,7 +34,7 @@ func scanThing(r *row) (*iot.Thing, error) {
 	if err := fromJSON(r.text(), &t.Attributes); err != nil {
 		return nil, fmt.Errorf("attributes of thing %s: %w", t.Name, err)
 	}
-	t.Version, t.CreatedAt = r.int(), r.time()
+	t.Version, t.CreatedAt, t.BillingGroup = r.int(), r.time(), r.text()
 	return t, nil
 }
 
@@ -240,7 +240,7 @@ func (t *tx) DeleteThing(thing *iot.Thing) error {
 	if _, err := t.exec(`DELETE FROM members WHERE thing_id = $1`, thing.ID); err != nil {
 		return err
 	}
-	if err := t.change(`UPDATE things SET deleted = 1 WHERE id = $1 AND deleted = 0`, thing.ID); err != nil {
+	if err := t.change(`UPDATE things SET deleted = 1, billing_group = '' WHERE id = $1 AND deleted = 0`, thing.ID); err != nil {
 		return err
 	}
 	return t.dropGhosts([]int64{thing.ID})

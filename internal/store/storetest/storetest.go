@@ -36,6 +36,7 @@ func Run(t *testing.T, open Open) {
 		{"Authorizers", authorizers},
 		{"Provisioning", provisioning},
 		{"Policies", policies},
+		{"Billing", billing},
 		{"Streams", streams},
 		{"OTAUpdates", otaUpdates},
 		{"Commands", commands},
