@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -92,25 +93,26 @@ type benchServer struct {
 	*process
 	bench *bench
 	data  string
+	flags []string
 	at    endpoints
 	api   *api
 	jobs  int // on the busy devices so far
 }
 
-// serve starts a server on an empty folder.
-func (b *bench) serve() (*benchServer, error) {
+// serve starts a server on an empty folder, with flags besides those of all.
+func (b *bench) serve(flags ...string) (*benchServer, error) {
 	data, err := os.MkdirTemp(b.dir, "data-")
 	if err != nil {
 		return nil, err
 	}
-	s := &benchServer{bench: b, data: data}
+	s := &benchServer{bench: b, data: data, flags: flags}
 	return s, s.start()
 }
 
 // start starts the server on its folder and waits until it is ready.
 func (s *benchServer) start() error {
-	cmd := exec.CommandContext(s.bench.ctx, s.bench.self, "serve", "--data", s.data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0",
-		"--mqtts", "127.0.0.1:0", "--tls", "--limit-accept-rate", "100000", "--log-level", "error")
+	cmd := exec.CommandContext(s.bench.ctx, s.bench.self, append([]string{"serve", "--data", s.data, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0",
+		"--mqtts", "127.0.0.1:0", "--tls", "--limit-accept-rate", "100000", "--log-level", "error"}, s.flags...)...)
 	cmd.Stderr = s.bench.err
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -122,7 +124,7 @@ func (s *benchServer) start() error {
 	if err := json.NewDecoder(stdout).Decode(&s.at); err != nil {
 		return fmt.Errorf("the server did not start: %w", err)
 	}
-	key, err := auth.LoadKey(s.data)
+	key, err := auth.LoadKey(cmp.Or(s.at.Keys, s.data))
 	s.api = &api{url: s.at.HTTP, mqtt: s.at.MQTT, key: key, region: "us-east-1"}
 	return err
 }
