@@ -405,7 +405,7 @@ func TestConsoleAccess(t *testing.T) {
 	b.sees("The key was revoked")
 	lesser.open("/console/things/" + thing)
 	lesser.sees("Sign in with an API key")
-	b.open("/console/audit?who=" + f.key)
+	b.open("/console/audit?operation=CreateKeysAndCertificate&who=" + f.key)
 	b.sees("CreateKeysAndCertificate")
 	b.picture("audit")
 	for _, path := range []string{"/console/certificates", "/console/new-certificate", "/console/policies", "/console/new-policy", "/console/keys", "/console/audit"} {
