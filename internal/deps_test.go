@@ -95,6 +95,7 @@ var modules = map[string]struct {
 	"go.opentelemetry.io/proto/otlp":                                {tests: "conformance"},
 	"google.golang.org/grpc":                                        {tests: "conformance"},
 	"google.golang.org/protobuf":                                    {tests: "conformance"},
+	"golang.org/x/crypto":                                           {imports: "internal/auth"},
 	"golang.org/x/sync":                                             {imports: anything},
 	"golang.org/x/sys":                                              {imports: anything},
 	"golang.org/x/time":                                             {imports: "internal/audit internal/auth internal/broker internal/controlplane internal/dataplane internal/objects"},

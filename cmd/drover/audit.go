@@ -52,7 +52,7 @@ func (a *auditor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.next.ServeHTTP(w, r)
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, console.Path) && (r.URL.Path != console.SignIn || r.Method != http.MethodPost) {
+	if strings.HasPrefix(r.URL.Path, console.Path) && (r.Method != http.MethodPost || r.URL.Path != console.SignIn && r.URL.Path != console.Account) {
 		a.next.ServeHTTP(w, r) // what pages ask of the API is noted there
 		return
 	}
@@ -92,6 +92,8 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 	if e.Operation == "" {
 		if r.URL.Path == console.SignIn {
 			e.Operation = "drover:SignIn"
+		} else if r.URL.Path == console.Account {
+			e.Operation = "drover:Account"
 		} else if own, ok := strings.CutPrefix(r.URL.Path, "/_drover/"); ok {
 			own, _, _ = strings.Cut(own, "/")
 			e.Operation = "drover:" + shorten(own)

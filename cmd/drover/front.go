@@ -30,7 +30,7 @@ type front struct {
 	mqtt               http.Handler // devices that speak MQTT over WebSocket
 	guard              *guard
 	verify, verifyBulk *auth.Verifier
-	keys               http.Handler
+	keys, users        http.Handler
 	console            http.Handler // nil if it is switched off
 	permit             func(ctx context.Context, action string, resources ...string) error
 	metrics            prometheus.Gatherer
@@ -76,6 +76,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/_drover/keys":
 		f.guarded(w, r, f.verify, "drover:ManageKeys", f.keys)
+	case usersPath:
+		f.guarded(w, r, f.verify, "drover:ManageUsers", f.users)
 	case auditPath:
 		f.guarded(w, r, f.verify, "drover:Audit", f.audit)
 	default:

@@ -140,7 +140,7 @@ func (k *keyService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = &wire.Error{Code: "MethodNotAllowedException", Status: http.StatusMethodNotAllowed, Message: r.Method + " is not for " + keysPath}
 	}
 	if err != nil {
-		wire.WriteError(w, k.refusal(r.Context(), err))
+		wire.WriteError(w, refusal(r.Context(), k.log, "keys", err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -171,17 +171,20 @@ func (k *keyService) create(r *http.Request, actor string) (*createdKey, error) 
 	return &createdKey{key.AccessKeyID, key.SecretAccessKey}, err
 }
 
-func (k *keyService) refusal(ctx context.Context, err error) *wire.Error {
+// refusal is the answer when what (keys or users) cannot be changed.
+func refusal(ctx context.Context, log *slog.Logger, what string, err error) *wire.Error {
 	if known, ok := errors.AsType[*wire.Error](err); ok {
 		return known
 	}
 	refused, ok := errors.AsType[*iot.Error](err)
 	if !ok {
-		k.log.ErrorContext(ctx, "keys cannot be changed", "err", err)
-		return &wire.Error{Code: "InternalFailureException", Status: http.StatusInternalServerError, Message: "The keys could not be read or changed"}
+		log.ErrorContext(ctx, what+" cannot be changed", "err", err)
+		return &wire.Error{Code: "InternalFailureException", Status: http.StatusInternalServerError, Message: "The " + what + " could not be read or changed"}
 	}
 	status := http.StatusBadRequest
 	switch refused.Code {
+	case iot.Unavailable:
+		status = http.StatusServiceUnavailable
 	case iot.NotFound:
 		status = http.StatusNotFound
 	case iot.AlreadyExists:
@@ -190,14 +193,17 @@ func (k *keyService) refusal(ctx context.Context, err error) *wire.Error {
 	return &wire.Error{Code: string(refused.Code) + "Exception", Status: status, Message: refused.Message}
 }
 
-// openKeys makes the keyring. The file that seals the secrets is in the data folder even in test
+// openKeys makes the keyring and the users of the console. The file that seals the secrets is in the data folder even in test
 // mode, where the keys themselves go with the database.
 func (s *server) openKeys(ctx context.Context, keys *registry.Registry) error {
 	seal, err := auth.LoadOrCreateSeal(s.cfg.sealFile())
 	if err != nil {
 		return err
 	}
-	s.keys, err = auth.OpenKeyring(ctx, s.key, keys, seal, s.log)
+	if s.keys, err = auth.OpenKeyring(ctx, s.key, keys, seal, s.log); err != nil {
+		return err
+	}
+	s.users, err = auth.OpenUsers(ctx, keys, seal, machineTime, s.log)
 	return err
 }
 

@@ -29,6 +29,7 @@ type cli struct {
 	Migrate  migrateCmd  `cmd:"" name:"migrate-store" help:"Move everything from SQLite to PostgreSQL or back, while no server runs."`
 	CA       caCmd       `cmd:"" name:"ca" help:"Drover's own certificate authority: print its root, sign, rotate."`
 	Keys     keysCmd     `cmd:"" help:"API keys: who may use the API of a running server, and for what."`
+	Users    usersCmd    `cmd:"" help:"Users of the console: who signs in with a password, and what he may do."`
 	Audit    auditCmd    `cmd:"" help:"Who did what by the API of a running server, from where, and what was denied."`
 	Client   clientCmd   `cmd:"" help:"What a running server knows of an MQTT client: whether it is connected, and what it does in vain."`
 	Init     initCmd     `cmd:"" help:"Make the keys that the nodes of one database share, in a folder for --keys."`

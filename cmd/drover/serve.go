@@ -125,6 +125,7 @@ type server struct {
 	access   *access.Decider
 	failures *auth.Failures
 	keys     *auth.Keyring
+	users    *auth.Users
 	broker   *broker.Broker
 	http     *http.Server // the API
 	front    *front
@@ -336,8 +337,8 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	}
 	// Who holds certificates, and what they may do, is asked of the store, and forgotten when the
 	// registry tells what has changed.
-	owners := new(keyOwners)
-	s.access = access.New(access.Config{Store: kept, Realm: realm, Keys: owners, Logger: s.log, Now: s.clock.now})
+	owners, people := new(keyOwners), new(userOwners)
+	s.access = access.New(access.Config{Store: kept, Realm: realm, Keys: owners, Users: people, Logger: s.log, Now: s.clock.now})
 	known := &identities{Decider: s.access}
 	things = registry.New(registry.Config{
 		Store: kept, Jobs: s.engine, Realm: realm, Authority: pki.Open(s.cfg.keys()), Functions: functions, Identities: known, Announced: s.peers.announced, Logger: s.log, Now: s.clock.now,
@@ -345,7 +346,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	if err := s.openKeys(ctx, things); err != nil {
 		return nil, err
 	}
-	owners.Keyring, known.keys = s.keys, s.keys
+	owners.Keyring, people.Users, known.keys, known.users = s.keys, s.users, s.keys, s.users
 	updates := ota.New(ota.Config{Store: kept, Jobs: s.engine, Realm: realm, Objects: files.blobs, Logger: s.log, Now: s.clock.now, FileSize: int64(limits.StreamFile)})
 	s.failures = auth.NewFailures(limits.AuthFailures, machineTime, metrics)
 	live := gate.NewLive()
@@ -427,7 +428,8 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		control: s.peers.after(api), devices: devices, messages: messages, guard: guard,
 		bulk: http.HandlerFunc(api.ServeImport), downloads: http.HandlerFunc(api.ServeDownloads),
 		verify: s.verifier(0), verifyBulk: s.verifier(16 << 20),
-		keys: s.peers.after(&keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}), permit: s.access.Permit,
+		keys:  s.peers.after(&keyService{keys: s.keys, revoked: guard.keysChanged, log: s.log}),
+		users: s.peers.after(&userService{users: s.users, log: s.log}), permit: s.access.Permit,
 		metrics: metrics, counts: counts, ready: newReadiness(kept, s.store.Ping, s.engine, s.log), log: s.log,
 	}
 	s.front.mqtt = webSocketFront((&auth.Verifier{Secret: s.keys.Secret, Region: s.cfg.Region, Services: []string{"iotdevicegateway", "iotdata"}, Now: machineTime, Failures: s.failures}).VerifyWebSocket, guard, s.cfg.Insecure, s.broker.ServeWebSocket)
@@ -439,7 +441,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		s.front.objects = s.objects
 	}
 	if s.cfg.Test {
-		s.front.test = &testMode{clock: s.clock, engine: s.engine, commands: orders, store: s.store, broker: s.broker, objects: s.objectStore, access: s.access, holders: holders, keys: s.keys}
+		s.front.test = &testMode{clock: s.clock, engine: s.engine, commands: orders, store: s.store, broker: s.broker, objects: s.objectStore, access: s.access, holders: holders, keys: s.keys, users: s.users}
 	}
 	if s.audit, err = audit.Open(audit.Config{Dir: filepath.Join(cmp.Or(s.temporary, s.cfg.Data), auditFolder), Retention: s.cfg.AuditRetention, Now: s.clock.now}); err != nil {
 		return nil, err
@@ -481,13 +483,14 @@ type identities struct {
 	holders    *auth.Devices
 	broker     *broker.Broker
 	keys       *auth.Keyring
+	users      *auth.Users
 	guard      *guard
 	publishers []*dataplane.Publisher
 }
 
 // KeysChanged implements registry.Elsewhere.
 func (i *identities) KeysChanged(ctx context.Context) error {
-	err := i.keys.Reload(ctx)
+	err := errors.Join(i.keys.Reload(ctx), i.users.Reload(ctx))
 	i.guard.keysChanged()
 	return err
 }

@@ -101,6 +101,7 @@ type testMode struct {
 	access   *access.Decider
 	holders  *auth.Devices
 	keys     *auth.Keyring
+	users    *auth.Users
 	objects  *objects.Store // nil: none
 
 	moving sync.Mutex // one change at a time
@@ -234,7 +235,7 @@ func (m *testMode) reset(ctx context.Context) error {
 	}
 	m.access.PoliciesChanged("")
 	m.holders.Forget()
-	if err := m.keys.Reload(ctx); err != nil {
+	if err := errors.Join(m.keys.Reload(ctx), m.users.Reload(ctx)); err != nil {
 		return err
 	}
 	return m.engine.Settle(ctx)

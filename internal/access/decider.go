@@ -20,6 +20,7 @@ type Config struct {
 	Store  store.Store
 	Realm  iot.Realm
 	Keys   Keys             // nil: there are no keys
+	Users  Users            // nil: there are no users
 	Logger *slog.Logger     // nil = slog.Default()
 	Now    func() time.Time // nil = time.Now
 	// MaxStandings is how many pairs of a certificate and a client id are remembered; 0 = 100,000.
@@ -32,6 +33,7 @@ type Decider struct {
 	store store.Store
 	realm iot.Realm
 	keys  Keys
+	users Users
 	log   *slog.Logger
 	now   func() time.Time
 	max   int
@@ -87,7 +89,7 @@ type remembered struct {
 // New returns a Decider.
 func New(cfg Config) *Decider {
 	d := &Decider{
-		store: cfg.Store, realm: cfg.Realm, keys: cfg.Keys, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now, max: cmp.Or(cfg.MaxStandings, 100_000),
+		store: cfg.Store, realm: cfg.Realm, keys: cfg.Keys, users: cfg.Users, log: cmp.Or(cfg.Logger, slog.Default()), now: cfg.Now, max: cmp.Or(cfg.MaxStandings, 100_000),
 		client: cfg.Realm.ARN("client", ""), topic: cfg.Realm.ARN("topic", ""),
 		filter: cfg.Realm.ARN("topicfilter", ""), thing: cfg.Realm.ARN(iot.KindThing, ""),
 		standings: make(map[who]*remembered), index: make(map[subject]map[*remembered]struct{}), compiled: make(map[document]*policy.Policy),

@@ -15,6 +15,11 @@ type Keys interface {
 	Owner(accessKeyID string) (auth.Owner, bool)
 }
 
+// Users says what a user of the console may do.
+type Users interface {
+	Owner(name string) (auth.Owner, bool)
+}
+
 // Permit returns nil if who sent a request, as the context says (auth.WithIdentity), may do the action
 // on all of the resources, and otherwise an *auth.Error in AWS's words. Certificates may nothing here:
 // what they may do is asked of sessions.
@@ -84,10 +89,13 @@ func (d *Decider) answer(ctx context.Context, decision Decision, action, resourc
 	return nil
 }
 
-// owner returns who sent a request, and whose key it was signed with, if any.
+// owner returns who sent a request, and which user he is or whose key it was signed with, if any.
 func (d *Decider) owner(ctx context.Context) (id auth.Identity, owner auth.Owner, ok bool) {
 	id, known := auth.IdentityFrom(ctx)
-	if known && id.Principal.AccessKeyID != "" && d.keys != nil {
+	switch {
+	case known && id.Principal.User != "" && d.users != nil:
+		owner, ok = d.users.Owner(id.Principal.User)
+	case known && id.Principal.AccessKeyID != "" && d.keys != nil:
 		owner, ok = d.keys.Owner(id.Principal.AccessKeyID)
 	}
 	return id, owner, ok

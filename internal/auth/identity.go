@@ -8,10 +8,11 @@ import (
 	"drover/internal/iot"
 )
 
-// Principal is who sends a request: the owner of a key, the holder of a certificate, or whom a custom
-// authorizer let in.
+// Principal is who sends a request: the owner of a key, a user of the console, the holder of a certificate,
+// or whom a custom authorizer let in.
 type Principal struct {
 	AccessKeyID string
+	User        string
 	Certificate iot.CertificateID
 	Guest       *Guest
 }
@@ -29,6 +30,8 @@ func (p Principal) Actor() string {
 		return "cert:" + string(p.Certificate)
 	case p.Guest != nil:
 		return "guest:" + p.Guest.Name
+	case p.User != "":
+		return "user:" + p.User
 	}
 	return "key:" + p.AccessKeyID
 }

@@ -29,6 +29,9 @@ const Path = "/console/"
 // SignIn is where forms are sent with which people sign in. Who does is in the trail of the request.
 const SignIn = Path + "sign-in"
 
+// Account is where users change their own password and one-time codes.
+const Account = Path + "account"
+
 //go:embed templates static
 var files embed.FS
 
@@ -42,6 +45,7 @@ type Config struct {
 	Realm  iot.Realm
 	Permit func(ctx context.Context, action string, resources ...string) error
 	Keys   Keys
+	Users  *auth.Users
 	// Failures bounds how often one source may fail to sign in.
 	Failures *auth.Failures
 	// Secret seals sessions: 32 bytes. Consoles with the same secret know each other's sessions.
@@ -157,6 +161,8 @@ func (c *Console) routes() {
 		"GET /console/objects/{bucket}/{key...}":   (*request).download,
 		"PUT /console/objects/{bucket}/{key...}":   (*request).put,
 		"GET /console/audit":                       (*request).audit,
+		"GET " + Account:                           (*request).account,
+		"POST " + Account:                          (*request).changeAccount,
 		"GET /console/":                            (*request).nowhere,
 	} {
 		c.mux.HandleFunc(pattern, c.signedIn(h))
@@ -276,6 +282,7 @@ type frame struct {
 	Title, Section string
 	Version        string
 	Who            string
+	User           bool // and has an account
 	Notice         string
 	Data           any
 	Files          bool
@@ -297,7 +304,7 @@ func (f frame) Can(action string, names ...string) bool {
 // render writes a page.
 func (r *request) render(status int, page, title string, data any) error {
 	var b bytes.Buffer
-	f := frame{Title: title, Section: r.section(), Version: r.Version, Who: r.session.Name, Files: r.Files, Data: data, r: r, Notice: r.takeNotice()}
+	f := frame{Title: title, Section: r.section(), Version: r.Version, Who: r.session.Name, User: r.session.User, Files: r.Files, Data: data, r: r, Notice: r.takeNotice()}
 	if err := r.pages[page].ExecuteTemplate(&b, "layout", f); err != nil {
 		return fmt.Errorf("page %s: %w", page, err)
 	}

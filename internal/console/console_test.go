@@ -14,12 +14,12 @@ func TestSealer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := s.seal(session{Who: "AKIA", Mark: "m", Ends: 7})
+	text, err := s.seal(asSession, session{Who: "AKIA", Mark: "m", Ends: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got session
-	if !s.open(text, &got) || got.Who != "AKIA" || got.Ends != 7 {
+	if !s.open(asSession, text, &got) || got.Who != "AKIA" || got.Ends != 7 {
 		t.Errorf("%+v", got)
 	}
 	other, err := newSealer([]byte(strings.Repeat("x", 32)))
@@ -28,11 +28,11 @@ func TestSealer(t *testing.T) {
 	}
 	for i := range text {
 		changed := text[:i] + string(rune(text[i]^1)) + text[i+1:]
-		if s.open(changed, &got) && changed != text {
+		if s.open(asSession, changed, &got) && changed != text {
 			t.Errorf("opened with character %d changed", i)
 		}
 	}
-	if other.open(text, &got) || s.open("", &got) || s.open("AAAA", &got) {
+	if s.open(asHalf, text, &got) || other.open(asSession, text, &got) || s.open(asSession, "", &got) || s.open(asSession, "AAAA", &got) {
 		t.Error("opened what this server has not sealed")
 	}
 }

@@ -9,6 +9,7 @@
 //
 //	console.go   configuration, routes, headers, errors
 //	session.go   who is signed in: sealed cookies
+//	users.go     the account of a user: password, one-time codes
 //	history.go   how the counts of jobs went over time; live.go hands it to browsers
 //	chart.go     pictures (SVG); words.go configurations as sentences
 //	the others   one file for each subject, with its pages

@@ -63,7 +63,7 @@ func (r *request) stream(fragment func() (html string, done bool, err error)) er
 
 // expired reports whether the session has ended since the request began.
 func (r *request) expired() bool {
-	return r.now() >= r.session.Ends || r.session.Mark != r.mark(r.session.Who)
+	return r.now() >= r.session.Ends || r.session.Mark != r.mark(r.session)
 }
 
 // until says when about a job will be over, at its rate of late.

@@ -9,8 +9,10 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -22,7 +24,8 @@ import (
 // A session is a cookie, sealed so that only the server reads and makes it. Nothing of it is kept:
 // it works on every node, and ends with its key, or by itself.
 type session struct {
-	Who  string   `json:"w"` // access key id
+	Who  string   `json:"w"` // access key id, or name of a user
+	User bool     `json:"u,omitempty"`
 	Mark string   `json:"m"` // of the credential at sign-in
 	Ends iot.Time `json:"e"`
 	Name string   `json:"-"` // of the owner now
@@ -50,33 +53,43 @@ func newSealer(secret []byte) (*sealer, error) {
 	return &sealer{aead}, err
 }
 
-func (s *sealer) seal(v any) (string, error) {
+// What is sealed as one of these is not opened as another.
+const (
+	asSession = "session"
+	asHalf    = "half of a sign-in"
+	asOffer   = "offered key of codes"
+)
+
+func (s *sealer) seal(as string, v any) (string, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return "", err
 	}
 	nonce := make([]byte, s.aead.NonceSize())
 	rand.Read(nonce)
-	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, text, nil)), nil
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, text, []byte(as))), nil
 }
 
-func (s *sealer) open(text string, v any) bool {
+func (s *sealer) open(as, text string, v any) bool {
 	sealed, err := base64.RawURLEncoding.DecodeString(text)
 	n := s.aead.NonceSize()
 	if err != nil || len(sealed) < n {
 		return false
 	}
-	plain, err := s.aead.Open(nil, sealed[:n], sealed[n:], nil)
+	plain, err := s.aead.Open(nil, sealed[:n], sealed[n:], []byte(as))
 	return err == nil && json.Unmarshal(plain, v) == nil
 }
 
-// mark changes when the credential of somebody does, so that sessions end then.
-func (c *Console) mark(who string) string {
-	secret, ok := c.Keys.Secret(who)
+// mark changes when the credential of who is signed in does, or what he may do as a user: sessions end then.
+func (c *Console) mark(s session) string {
+	if s.User {
+		return c.Users.Mark(s.Who)
+	}
+	secret, ok := c.Keys.Secret(s.Who)
 	if !ok {
 		return ""
 	}
-	sum := sha256.Sum256([]byte("session of " + who + " by " + secret))
+	sum := sha256.Sum256([]byte("session of " + s.Who + " by " + secret))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
@@ -87,24 +100,30 @@ func (r *request) restore() {
 		return
 	}
 	var s session
-	if !r.sealer.open(cookie.Value, &s) || r.now() >= s.Ends || s.Mark != r.mark(s.Who) {
+	if !r.sealer.open(asSession, cookie.Value, &s) || r.now() >= s.Ends || s.Mark != r.mark(s) {
 		return
 	}
-	owner, ok := r.Keys.Owner(s.Who)
+	whose := r.Keys.Owner
+	if s.User {
+		whose = r.Users.Owner
+	}
+	owner, ok := whose(s.Who)
 	if !ok {
 		return
 	}
 	s.Name = owner.Name
 	r.session = s
-	r.identify(s.Who)
+	r.identify(s)
 }
 
 // identify says in whose name the request is carried out.
-func (r *request) identify(who string) {
+func (r *request) identify(s session) {
+	who := auth.Principal{AccessKeyID: s.Who}
+	if s.User {
+		who = auth.Principal{User: s.Who}
+	}
 	source, secure := r.source()
-	r.Request = r.WithContext(auth.WithIdentity(r.Context(), auth.Identity{
-		Principal: auth.Principal{AccessKeyID: who}, Service: auth.Inside, Source: source, Secure: secure,
-	}))
+	r.Request = r.WithContext(auth.WithIdentity(r.Context(), auth.Identity{Principal: who, Service: auth.Inside, Source: source, Secure: secure}))
 }
 
 func (r *request) signInPage() error {
@@ -114,33 +133,88 @@ func (r *request) signInPage() error {
 	return r.render(http.StatusOK, "sign-in", "Sign in", map[string]any{"Next": r.FormValue("next")})
 }
 
+// signIn takes an access key or the name of a user, and then his one-time code if he needs one.
 func (r *request) signIn() error {
 	source, _ := r.source()
-	name, password := strings.TrimSpace(r.FormValue("name")), strings.TrimSpace(r.FormValue("password"))
+	name, password := strings.TrimSpace(r.FormValue("name")), r.FormValue("password")
 	refuse := func(status int, why string) error {
 		return r.render(status, "sign-in", "Sign in", map[string]any{"Next": r.FormValue("next"), "Name": name, "Error": why})
 	}
 	if !r.Failures.May(auth.BySignature, source, "") {
 		return refuse(http.StatusTooManyRequests, "Too many attempts from your address have failed. Wait a few seconds.")
 	}
-	secret, known := r.Keys.Secret(name)
-	ok := subtle.ConstantTimeCompare([]byte(secret), []byte(password)) == 1 && known
-	if !ok {
-		r.Failures.Failed(auth.BySignature, source)
-		return refuse(http.StatusUnauthorized, "This access key and secret do not belong together.")
+	if r.FormValue("half") != "" {
+		return r.signInByCode(source, refuse)
 	}
-	return r.begin(name)
+	secret, known := r.Keys.Secret(name)
+	if known || !iot.ValidUserName(name) { // which is no secret, as ids of keys are not
+		if ok := subtle.ConstantTimeCompare([]byte(secret), []byte(strings.TrimSpace(password))) == 1; ok && known {
+			return r.begin(session{Who: name})
+		}
+		r.Failures.Failed(auth.BySignature, source)
+		return refuse(http.StatusUnauthorized, "This name or access key and this password or secret do not belong together.")
+	}
+	switch err := r.Users.CheckPassword(r.Context(), name, password); {
+	case errors.Is(err, auth.ErrPassword):
+		r.Failures.Failed(auth.BySignature, source)
+		return refuse(http.StatusUnauthorized, "This name or access key and this password or secret do not belong together.")
+	case err != nil:
+		return err
+	}
+	s := session{Who: name, User: true}
+	if r.Users.NeedsCode(name) {
+		return r.askForCode(s, http.StatusOK, "")
+	}
+	return r.begin(s)
+}
+
+// halfLife is for how long somebody who has shown his password may look for his code.
+const halfLife = 5 * time.Minute
+
+// askForCode makes the page for the second half of a sign-in, which carries the first, sealed.
+func (r *request) askForCode(s session, status int, why string) error {
+	s.Mark, s.Ends = r.mark(s), r.now().Add(halfLife)
+	text, err := r.sealer.seal(asHalf, s)
+	if err != nil {
+		return err
+	}
+	return r.render(status, "sign-in", "Sign in", map[string]any{"Next": r.FormValue("next"), "Half": text, "Error": why})
+}
+
+func (r *request) signInByCode(source netip.Addr, refuse func(int, string) error) error {
+	var s session
+	if !r.sealer.open(asHalf, r.FormValue("half"), &s) || r.now() >= s.Ends || s.Mark != r.mark(s) {
+		return refuse(http.StatusUnauthorized, "That took too long. Sign in again.")
+	}
+	err := r.Users.CheckCode(r.Context(), s.Who, r.FormValue("code"))
+	if errors.Is(err, auth.ErrCode) {
+		r.Failures.Failed(auth.BySignature, source)
+		return r.askForCode(s, http.StatusUnauthorized, "This code is not right, or was used before. Wait for the next one.")
+	}
+	if err != nil {
+		return err
+	}
+	return r.begin(s)
 }
 
 // begin signs somebody in who has shown who he is.
-func (r *request) begin(who string) error {
-	value, err := r.sealer.seal(session{Who: who, Mark: r.mark(who), Ends: r.now().Add(sessionLife)})
+func (r *request) begin(s session) error {
+	if err := r.keep(s); err != nil {
+		return err
+	}
+	r.identify(s)
+	return r.redirect(local(r.FormValue("next")))
+}
+
+// keep gives the browser a session.
+func (r *request) keep(s session) error {
+	s.Mark, s.Ends = r.mark(s), r.now().Add(sessionLife)
+	value, err := r.sealer.seal(asSession, s)
 	if err != nil {
 		return err
 	}
 	r.setCookie(cookieName, value, sessionLife)
-	r.identify(who)
-	return r.redirect(local(r.FormValue("next")))
+	return nil
 }
 
 func (r *request) signOut() error {

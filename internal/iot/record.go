@@ -99,6 +99,11 @@ const (
 
 	KeyCreated Kind = "key.created"
 	KeyRevoked Kind = "key.revoked"
+
+	// People who sign in to the console, with a UserEvent.
+	UserCreated Kind = "user.created"
+	UserChanged Kind = "user.changed"
+	UserRemoved Kind = "user.removed"
 )
 
 // Record is one line of the journal: a transition of a job or an execution, or a change

@@ -13,8 +13,8 @@ import (
 // Elsewhere is an Identities that also learns of what changes on other nodes. There it may take its time.
 type Elsewhere interface {
 	Identities
-	// KeysChanged is called when another node has changed the API keys. After an error it is called
-	// again.
+	// KeysChanged is called when another node has changed the API keys or the users of the
+	// console. After an error it is called again.
 	KeysChanged(ctx context.Context) error
 	// EventsChanged is called when another node has changed the event configuration.
 	EventsChanged()

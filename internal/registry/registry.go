@@ -53,6 +53,7 @@ type Limits struct {
 	PoliciesPerCertificate int // attached to it: 10
 	PoliciesPerGroup       int // attached to it: 2
 	Keys                   int // API keys: 1,000; all are held in memory
+	Users                  int // of the console: 1,000; all are held in memory
 	CAsPerSubject          int // CA certificates that have one subject: 10
 	Authorizers            int // custom authorizers: 10
 	QueryTerms             int // of a query of the fleet index: 12
@@ -77,6 +78,7 @@ func (l Limits) withDefaults() Limits {
 		PoliciesPerCertificate: cmp.Or(l.PoliciesPerCertificate, 10),
 		PoliciesPerGroup:       cmp.Or(l.PoliciesPerGroup, 2),
 		Keys:                   cmp.Or(l.Keys, 1000),
+		Users:                  cmp.Or(l.Users, 1000),
 		CAsPerSubject:          cmp.Or(l.CAsPerSubject, 10),
 		Authorizers:            cmp.Or(l.Authorizers, 10),
 		QueryTerms:             cmp.Or(l.QueryTerms, 12),

@@ -104,6 +104,7 @@ type Reader interface {
 	OTAReader
 	CommandReader
 	KeyReader
+	UserReader
 	TagReader
 	JournalReader
 	NodeReader
@@ -130,6 +131,7 @@ type Tx interface {
 	OTAWriter
 	CommandWriter
 	KeyWriter
+	UserWriter
 	TagWriter
 	JournalWriter
 	NodeWriter
@@ -700,6 +702,22 @@ type KeyWriter interface {
 	InsertAPIKey(k iot.APIKey) error
 	// DeleteAPIKey forgets a key and reports whether there was one.
 	DeleteAPIKey(id string) (bool, error)
+}
+
+// UserReader reads the users of the console, of which there are few.
+type UserReader interface {
+	// Users returns all of them, by name.
+	Users() ([]iot.User, error)
+}
+
+// UserWriter changes users of the console.
+type UserWriter interface {
+	// InsertUser stores a user. ErrExists if the name is taken.
+	InsertUser(u iot.User) error
+	// SaveUser stores what can change in a user, which the name cannot. ErrNotFound.
+	SaveUser(u iot.User) error
+	// DeleteUser forgets a user and reports whether there was one.
+	DeleteUser(name string) (bool, error)
 }
 
 // TagReader reads tags and the event configuration.

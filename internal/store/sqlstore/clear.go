@@ -15,7 +15,7 @@ var cleared = []string{
 	"things", "thing_types", "thing_groups", "members", "jobs", "job_documents", "job_targets", "job_counts",
 	"executions", "queues", "journal", "tags", "settings", "templates", "certificates", "ca_certificates", "thing_principals",
 	"authorizers", "provisioning_templates", "provisioning_versions", "ownerships", "claims",
-	"policies", "policy_versions", "policy_targets", "api_keys",
+	"policies", "policy_versions", "policy_targets", "api_keys", "console_users",
 	"mqtt_sessions", "mqtt_groups", "mqtt_messages", "mqtt_entries", "mqtt_retained", "mqtt_wills", "downloads", "download_devices",
 	"billing_groups", "streams", "ota_updates", "commands", "command_executions",
 	"index_fields", "index_terms", "connections",

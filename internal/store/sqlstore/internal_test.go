@@ -126,6 +126,7 @@ func fine(query, step string) bool {
 			query == allAuthorizers || // ten at most
 			strings.HasPrefix(query, "SELECT n.id") || // nodes: as many as processes
 			query == allKeys || // a thousand at most, at the start of a server
+			query == allUsers || // a thousand at most
 			strings.HasPrefix(step, "SCAN mqtt_") && !strings.Contains(query, "WHERE") || // the broker's start reads it all
 			slices.Contains(betweenNodes, query) || // there is one
 			strings.Contains(step, "jobs_by_due") || // the first of the index
@@ -197,9 +198,9 @@ func (p planner) ask(from *conn) {
 func finePostgres(query, step, next string) bool {
 	switch {
 	case !strings.Contains(step, " Scan"), strings.Contains(step, "Function Scan"), strings.Contains(step, "Subquery Scan"), strings.Contains(next, "Index Cond"),
-		strings.Contains(step, " on nodes n"),                              // see fine
-		strings.Contains(step, "schema_version"),                           // one row
-		query == countTemplates, query == allAuthorizers, query == allKeys, // see fine
+		strings.Contains(step, " on nodes n"),                                                 // see fine
+		strings.Contains(step, "schema_version"),                                              // one row
+		query == countTemplates, query == allAuthorizers, query == allKeys, query == allUsers, // see fine
 		strings.Contains(step, "jobs_by_due"), strings.Contains(step, "executions_by_due"), strings.Contains(step, "commands_by_due"), strings.Contains(step, "ghosts_by_name"),
 		strings.Contains(step, " on mqtt_") && !strings.Contains(query, "WHERE"):
 		return true

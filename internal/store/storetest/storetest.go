@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		{"OTAUpdates", otaUpdates},
 		{"Commands", commands},
 		{"Keys", keys},
+		{"Users", users},
 		{"Tags", tags},
 		{"MQTT", mqtt},
 		{"Index", index},
