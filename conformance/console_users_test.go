@@ -7,7 +7,9 @@ import (
 	"encoding/base32"
 	octets "encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/cookiejar"
@@ -15,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -333,5 +336,49 @@ func TestUsersOutliveTheServer(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestUsersOnSeveralNodes: who is made at one node signs in at another; a session is good at all, and ends at
+// all before what ends it is answered; a code that was used at one is used at all.
+func TestUsersOnSeveralNodes(t *testing.T) {
+	t.Parallel()
+	nodes := newCluster(t, 2)
+	a := fleetOn(t, nodes[0].at.Load())
+	b := a.at(nodes[1])
+	a.usersTool(alicesPassword, "create", "alice", "--role", "viewer")
+	v := newVisit(b)
+	if status, _ := v.post("/console/sign-in", "name", "alice", "password", alicesPassword); status != 303 {
+		t.Fatalf("sign in at the other node: %d", status)
+	}
+	everywhere := func(want int) {
+		t.Helper()
+		for i, f := range []*fleet{a, b} {
+			v.fleet = f // cookies do not know ports
+			if status, _ := v.get("/console/jobs"); status != want {
+				t.Errorf("node %d: %d, not %d", i, status, want)
+			}
+		}
+	}
+	everywhere(200)
+	a.usersTool("", "role", "alice", "operator")
+	everywhere(303)
+
+	address := b.usersTool("", "totp", "alice")
+	code := a.oneTimeCode(address, 0)
+	for i, f := range []*fleet{a, b} {
+		v := newVisit(f)
+		r, err := v.client.PostForm(f.http+"/console/sign-in", url.Values{"name": {"alice"}, "password": {alicesPassword}})
+		f.must(err)
+		page, err := io.ReadAll(r.Body)
+		f.must(errors.Join(err, r.Body.Close()))
+		half := regexp.MustCompile(`name="half" value="([^"]+)"`).FindSubmatch(page)
+		if half == nil {
+			t.Fatalf("no code is asked for: %s", page)
+		}
+		status, _ := v.post("/console/sign-in", "half", string(half[1]), "code", code)
+		if want := []int{303, 401}[i]; status != want {
+			t.Errorf("the code at node %d: %d, not %d", i, status, want)
+		}
 	}
 }
