@@ -238,6 +238,10 @@ func (f *files) answer(ctx context.Context, c Client, r *fileRequest) (done bool
 	defer func() { err = errors.Join(err, blob.Close()) }()
 	if r.left == nil { // after the file was found to be what it was (registry spec A-31)
 		if r.left, err = r.blocks.Blocks(r.file.Size); err != nil {
+			// Of an object elsewhere it is known only when it is read whether it is what it was.
+			if _, changed := blob.ReadAt(make([]byte, 1), 0); iot.ErrorCode(changed) == iot.ETagMismatch {
+				err = changed
+			}
 			return false, err
 		}
 		f.metrics.requests.WithLabelValues("mqtt", "GetStream", resultAccepted).Inc()
