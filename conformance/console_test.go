@@ -367,6 +367,10 @@ func TestConsoleAccess(t *testing.T) {
 		t.Error("the device is still connected")
 	}
 	f.shut(f.mqtts, f.config(with(identity{tls: pair})))
+	long := f.name(strings.Repeat("long", 20))
+	_, err = f.api.CreatePolicy(f.ctx, &iot.CreatePolicyInput{PolicyName: &long, PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iot:*","Resource":"*"}]}`)})
+	f.must(err)
+	b.fits("/console/policies")
 	b.open("/console/policies/" + policy)
 	b.picture("policy")
 	b.fill("document", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iot:*","Resource":"*"}]}`)
