@@ -51,6 +51,7 @@ var packages = map[string]struct {
 	"internal/iotdata":         {imports: "internal/auth internal/broker internal/wire"},
 	"internal/mqtttest":        {},
 	"internal/ota":             {imports: "internal/iot internal/store", tests: "internal/engine internal/store/sqlstore"},
+	"internal/packages":        {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},
 	"internal/pki":             {imports: "internal/iot"},
 	"internal/rehearse":        {imports: "internal/iot internal/store internal/store/sqlstore internal/engine"},
 	"internal/objects":         {imports: "internal/auth internal/iot"},

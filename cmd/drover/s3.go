@@ -19,6 +19,7 @@ import (
 	"drover/internal/iot"
 	"drover/internal/objects"
 	"drover/internal/ota"
+	"drover/internal/packages"
 )
 
 // s3Flags say which S3 store documents and files are in.
@@ -76,10 +77,11 @@ func (f *s3Flags) check() error {
 // files are the documents and files that jobs refer to, as the parts of the server see
 // them; without a store there are none.
 type files struct {
-	objects iot.ObjectStore
-	sources controlplane.Sources
-	signer  dataplane.Signer
-	blobs   ota.Objects
+	objects  iot.ObjectStore
+	sources  controlplane.Sources
+	signer   dataplane.Signer
+	blobs    ota.Objects
+	archives packages.Objects
 }
 
 func (s *server) newFiles(ctx context.Context) (files, error) {
@@ -90,7 +92,7 @@ func (s *server) newFiles(ctx context.Context) (files, error) {
 	if err != nil {
 		return files{}, err
 	}
-	return files{store.Objects(), store, store, blobs{store}}, nil
+	return files{store.Objects(), store, store, blobs{store}, archives{store}}, nil
 }
 
 // newArtifacts returns the store that the flags name; the box is at the addresses in use.
@@ -151,6 +153,14 @@ type blobs struct{ *artifacts.Store }
 // Open implements ota.Objects.
 func (b blobs) Open(ctx context.Context, o iot.Object, info iot.ObjectInfo) (ota.Blob, error) {
 	return b.Blob(ctx, o, info)
+}
+
+// archives is the store as package packages sees it.
+type archives struct{ *artifacts.Store }
+
+// Open implements packages.Objects.
+func (a archives) Open(ctx context.Context, o iot.Object, info iot.ObjectInfo) (packages.Archive, error) {
+	return a.Blob(ctx, o, info)
 }
 
 // devices is the URL of the API for devices: encrypted if there is a choice.

@@ -31,6 +31,7 @@ import (
 	"drover/internal/iotdata"
 	"drover/internal/objects"
 	"drover/internal/ota"
+	"drover/internal/packages"
 	"drover/internal/pki"
 	"drover/internal/registry"
 	"drover/internal/store"
@@ -355,6 +356,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	authorizers := authorizer.New(authorizer.Config{
 		Registry: things, Functions: functions, CheckPolicy: checkPolicy, Logger: s.log, Now: s.clock.now, AfterFunc: s.clock.afterFunc,
 	})
+	catalog := packages.New(packages.Config{Store: kept, Realm: realm, Objects: files.archives, Logger: s.log, Now: s.clock.now})
 	orders := commands.New(commands.Config{
 		Store: kept, Realm: realm, Logger: s.log, Now: s.clock.now, Running: limits.DeviceCommands,
 		Tell: func(r commands.Request) { publisher.PublishCommand(dataplane.CommandRequest(r)) },
@@ -407,11 +409,12 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		things.BuildIndexes,
 		updates.Run,
 		orders.Run,
+		catalog.Run,
 		func(ctx context.Context) { things.KeepConnections(ctx, publisher) },
 	}
 
 	api := controlplane.New(controlplane.Config{
-		Jobs: s.engine, Registry: things, Streams: updates, OTAUpdates: updates, Commands: orders, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
+		Jobs: s.engine, Registry: things, Streams: updates, OTAUpdates: updates, Commands: orders, Packages: catalog, Sources: files.sources, Permissions: s.access, Permit: s.access.Permit, Authorizers: authorizers, Realm: realm, Logger: s.log,
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests, Observe: counts.observe,
 	})
 	messages := iotdata.New(iotdata.Config{

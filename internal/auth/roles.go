@@ -30,6 +30,8 @@ var Roles = []Role{
       "iot:CreateBillingGroup", "iot:UpdateBillingGroup", "iot:DeleteBillingGroup", "iot:AddThingToBillingGroup", "iot:RemoveThingFromBillingGroup",
       "iot:CreateStream", "iot:UpdateStream", "iot:DeleteStream", "iot:CreateOTAUpdate", "iot:DeleteOTAUpdate",
       "iot:CreateCommand", "iot:UpdateCommand", "iot:DeleteCommand", "iot:DeleteCommandExecution", "iot:StartCommandExecution",
+      "iot:CreatePackage", "iot:UpdatePackage", "iot:DeletePackage", "iot:CreatePackageVersion", "iot:UpdatePackageVersion", "iot:DeletePackageVersion",
+      "iot:AssociateSbomWithPackageVersion", "iot:DisassociateSbomFromPackageVersion",
       "iot:TagResource", "iot:UntagResource", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": "*"}
   ]
 }`},

@@ -188,7 +188,7 @@ func TestJobLifecycle(t *testing.T) {
 			JobId: aws.String("created"), Targets: []string{target}, Document: aws.String(document), Description: aws.String("ä 1"),
 			NamespaceId:                aws.String("ns"),
 			PresignedUrlConfig:         &types.PresignedUrlConfig{RoleArn: aws.String("arn:aws:iam::123456789012:role/r"), ExpiresInSec: aws.Int64(90)},
-			DestinationPackageVersions: []string{"arn:aws:iot:eu-west-1:123456789012:package/p/version/1"},
+			DestinationPackageVersions: []string{"arn:aws:iot:eu-west-1:123456789012:package/p/version/$null"},
 			Tags:                       []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
 		})
 		if err != nil {

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -14,6 +15,7 @@ type Jobs interface {
 	CreateJob(context.Context, iot.NewJob) (*iot.Job, error)
 	Job(context.Context, iot.JobID) (*iot.Job, error)
 	JobDocument(context.Context, iot.JobID) (string, error)
+	Deployment(context.Context, iot.JobID) (iot.Deployment, error)
 	Jobs(context.Context, iot.JobQuery, iot.Page) (jobs []*iot.Job, next string, err error)
 	UpdateJob(context.Context, iot.JobUpdate) error
 	CancelJob(context.Context, iot.JobCancellation) (*iot.Job, error)
@@ -153,8 +155,7 @@ func (in *createJobRequest) check() error {
 // describeJobRequest is DescribeJobRequest (spec §10.2).
 type describeJobRequest struct {
 	JobID string `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
-	// BeforeSubstitution makes no difference: there is no package catalog whose $default
-	// could have been resolved (spec §9.5).
+	// BeforeSubstitution asks for destinationPackageVersions as they were given, with $default (spec §9.5).
 	BeforeSubstitution bool `json:"beforeSubstitution" in:"query"`
 }
 
@@ -212,6 +213,16 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 	for i, t := range j.Targets {
 		targets[i] = t.ARN
 	}
+	versions := j.PackageVersions
+	if len(versions) > 0 && !in.BeforeSubstitution {
+		d, err := s.jobs.Deployment(ctx, j.JobID)
+		if err != nil {
+			return nil, err
+		}
+		if d.Versions != nil {
+			versions = d.Versions
+		}
+	}
 	return &describeJobResponse{DocumentSource: j.DocumentSource, Job: jobShape{
 		JobArn:          s.realm.ARN(iot.KindJob, string(j.JobID)),
 		JobID:           string(j.JobID),
@@ -238,7 +249,7 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 		},
 		NamespaceID:                j.Namespace,
 		IsConcurrent:               j.Concurrent(),
-		DestinationPackageVersions: j.PackageVersions,
+		DestinationPackageVersions: versions,
 		JobTemplateArn:             j.TemplateARN,
 		DocumentParameters:         j.Parameters,
 		SchedulingConfig:           newSchedulingConfig(j.Schedule),
@@ -251,7 +262,7 @@ func (s *Server) describeJob(ctx context.Context, in *describeJobRequest) (*desc
 type getJobDocumentRequest struct {
 	JobID string `json:"jobId" in:"label" len:"1,64" pattern:"[a-zA-Z0-9_-]+"`
 	// BeforeSubstitution asks for the document as it was before the parameters of a managed
-	// template were filled in. Placeholders for presigned URLs stay as they are (spec §9.5).
+	// template, and what it has of package versions, were filled in. Placeholders for presigned URLs stay as they are (spec §9.5).
 	BeforeSubstitution bool `json:"beforeSubstitution" in:"query"`
 }
 
@@ -270,9 +281,13 @@ func (s *Server) getJobDocument(ctx context.Context, in *getJobDocumentRequest) 
 		if err != nil {
 			return nil, err
 		}
-		document = s.beforeSubstitution(j, document)
+		return &getJobDocumentResponse{Document: s.beforeSubstitution(j, document)}, nil
 	}
-	return &getJobDocumentResponse{Document: document}, nil
+	d, err := s.jobs.Deployment(ctx, iot.JobID(in.JobID))
+	if err != nil {
+		return nil, err
+	}
+	return &getJobDocumentResponse{Document: cmp.Or(d.Document, document)}, nil
 }
 
 // beforeSubstitution returns the document of the managed template that j's was made from, and

@@ -21,6 +21,8 @@ import (
 // and member. Members of requests do not belong here: what drover does not have is declared and
 // refused.
 var notDeclared = map[string]string{
+	"CreatePackageVersionOutput.ErrorReason":           "creation does not fail later",
+	"GetPackageVersionOutput.ErrorReason":              "creation does not fail later",
 	"DeleteCommandOutput.StatusCode":                   "it is the HTTP status",
 	"DocumentParameter.Regex":                          "drover's managed templates have no patterns",
 	"CertificateDescription.GenerationId":              "no generations",

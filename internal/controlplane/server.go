@@ -22,7 +22,7 @@ import (
 	"drover/internal/wire"
 )
 
-// Config says what a Server serves. Jobs, Registry, Streams, OTAUpdates, Commands, Permissions and Realm are required;
+// Config says what a Server serves. Jobs, Registry, Streams, OTAUpdates, Commands, Packages, Permissions and Realm are required;
 // without Sources documents must be given.
 type Config struct {
 	Jobs        Jobs
@@ -30,6 +30,7 @@ type Config struct {
 	Streams     Streams
 	OTAUpdates  OTAUpdates
 	Commands    Commands
+	Packages    Packages
 	Permissions Permissions
 	Sources     Sources
 	// Authorizers tries custom authorizers out; nil: that is refused.
@@ -58,6 +59,7 @@ type Server struct {
 	streams     Streams
 	updates     OTAUpdates
 	commands    Commands
+	packages    Packages
 	permissions Permissions
 	sources     Sources
 	asks        Authorizers
@@ -78,6 +80,7 @@ func New(cfg Config) *Server {
 		streams:     cfg.Streams,
 		updates:     cfg.OTAUpdates,
 		commands:    cfg.Commands,
+		packages:    cfg.Packages,
 		permissions: cfg.Permissions,
 		sources:     cfg.Sources,
 		asks:        cfg.Authorizers,

@@ -64,6 +64,11 @@ func (e *engine) JobDocument(_ context.Context, id iot.JobID) (string, error) {
 	return e.document, e.err
 }
 
+func (e *engine) Deployment(_ context.Context, id iot.JobID) (iot.Deployment, error) {
+	e.asked = id
+	return iot.Deployment{}, e.err
+}
+
 func (e *engine) Downloads(_ context.Context, id iot.JobID) (iot.Downloads, error) {
 	e.asked = id
 	return iot.Downloads{}, e.err

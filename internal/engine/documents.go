@@ -47,7 +47,7 @@ func (d *documents) cached(job int64) (doc document, ok bool, dropped int) {
 	return doc, ok, d.dropped
 }
 
-func (d *documents) get(tx store.JobReader, job int64) (document, error) {
+func (d *documents) get(tx store.Reader, job int64) (document, error) {
 	doc, ok, dropped := d.cached(job)
 	if ok {
 		return doc, nil
@@ -60,6 +60,18 @@ func (d *documents) get(tx store.JobReader, job int64) (document, error) {
 	if doc.Document, err = iot.LoadDocument(text, d.objects); err != nil {
 		// Not the device's mistake: the text is kept from it, and logged.
 		return document{}, errors.New(err.Error())
+	}
+	if doc.Versioned() {
+		switch started, err := tx.Deployment(job); {
+		case errors.Is(err, store.ErrNotFound):
+			return doc, nil // it has not started: no device asks for it
+		case err != nil:
+			return document{}, err
+		default:
+			if doc.Document, err = iot.LoadDocument(started.Document, d.objects); err != nil {
+				return document{}, errors.New(err.Error())
+			}
+		}
 	}
 	if doc.Presigned() {
 		jobs, err := tx.JobsByID([]int64{job})
@@ -92,7 +104,7 @@ func (d *documents) drop(job int64) {
 }
 
 // delivery returns the document of the job of x for the device of x.
-func (d *documents) delivery(tx store.JobReader, x *iot.Execution) (iot.Delivery, error) {
+func (d *documents) delivery(tx store.Reader, x *iot.Execution) (iot.Delivery, error) {
 	doc, err := d.get(tx, x.Job)
 	if err != nil {
 		return iot.Delivery{}, err

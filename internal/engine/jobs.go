@@ -15,8 +15,8 @@ import (
 
 // CreateJob stores a job and answers; its executions are created in the background.
 //
-// Errors: InvalidRequest for a document, target or namespace that cannot be; NotFound
-// for a target that does not exist; AlreadyExists for a job id in use, also by a job
+// Errors: InvalidRequest for a document, target, namespace or package version that cannot be; NotFound
+// for a target or package version that does not exist; AlreadyExists for a job id in use, also by a job
 // that is being deleted; LimitExceeded for more than 100 targets.
 func (e *Engine) CreateJob(ctx context.Context, in iot.NewJob) (*iot.Job, error) {
 	if !in.JobID.Valid() {
@@ -58,6 +58,11 @@ func (e *Engine) CreateJob(ctx context.Context, in iot.NewJob) (*iot.Job, error)
 			}
 			return err
 		}
+		if j.Status == iot.JobInProgress {
+			if err := e.deploy(w.tx, j, j.Document); err != nil {
+				return err
+			}
+		}
 		if len(in.Tags) > 0 {
 			if err := w.tx.PutTags(e.realm.ARN(iot.KindJob, string(j.JobID)), in.Tags); err != nil {
 				return err
@@ -84,6 +89,9 @@ func (e *Engine) configure(w *work, j *iot.Job, in iot.NewJob) error {
 		return err
 	}
 	if err := doc.CheckPresigned(in.Config.Presigned); err != nil {
+		return err
+	}
+	if err := e.checkDestinations(doc, in.PackageVersions); err != nil {
 		return err
 	}
 	if err := in.Config.Check(); err != nil {

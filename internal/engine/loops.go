@@ -203,6 +203,11 @@ func (e *Engine) advance(w *work, j *iot.Job) (err error) {
 			}
 		}
 	}
+	if before == iot.JobScheduled && len(j.PackageVersions) > 0 {
+		if canceled, err := e.deployScheduled(w, j); canceled || err != nil {
+			return err
+		}
+	}
 	if j.Advance(w.now) {
 		if j.Members, err = w.tx.Sequence(1); err != nil {
 			return err

@@ -27,7 +27,11 @@ func (e *Engine) CreateTemplate(ctx context.Context, in iot.NewTemplate) (*iot.T
 				return err
 			}
 		}
-		if _, err := iot.ParseDocument(t.Document, e.documents.objects); err != nil {
+		doc, err := iot.ParseDocument(t.Document, e.documents.objects)
+		if err != nil {
+			return err
+		}
+		if err := e.checkDestinations(doc, t.PackageVersions); err != nil {
 			return err
 		}
 		if err := t.Config.Check(); err != nil {

@@ -3,7 +3,9 @@ package iot
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,23 +16,24 @@ import (
 const MaxDocument = 32768
 
 // Document is a job document that has been checked and taken apart: text, and links where
-// it has placeholders for presigned URLs. It does not change.
+// it has placeholders. It does not change.
 type Document struct {
 	text  string
 	links []link // in the order of the text; nil for most documents
 }
 
-// link is a placeholder for a presigned URL.
+// link is a placeholder for a presigned URL, or for something of a package version.
 type link struct {
 	from, to int // where it stands in the text, from "${" to behind "}"
 	object   Object
 	upload   bool
-	locals   bool // the key holds ${thingName}, ${jobId} or ${executionNumber}
+	locals   bool        // the key holds ${thingName}, ${jobId} or ${executionNumber}
+	ref      *versionRef // what of a version; nil for a URL
 }
 
 // Limits of placeholders (spec §9.1, §9.2).
 const (
-	maxPlaceholders = 10 // in a document
+	maxPlaceholders = 10 // for presigned URLs in a document
 	maxLocals       = 2  // of one keyword in the key of an upload
 )
 
@@ -46,7 +49,8 @@ var locals = [...]string{localThing, localJob, localNumber}
 
 // ParseDocument reads a document whose placeholders for presigned URLs name objects of the
 // store. It returns an InvalidRequest error unless text is a JSON object in UTF-8 of at most
-// 32,768 bytes whose placeholders are as spec §9.2 and §9.4 have them, ten at most.
+// 32,768 bytes whose placeholders are as spec §9.2 and §9.4 have them, at most ten of them for
+// presigned URLs.
 // Parameters of managed templates have been filled in before.
 func ParseDocument(text string, store ObjectStore) (*Document, error) {
 	switch {
@@ -63,8 +67,14 @@ func ParseDocument(text string, store ObjectStore) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(d.links) > maxPlaceholders {
-		return nil, Errorf(InvalidRequest, "The job document has more than %d placeholders", maxPlaceholders)
+	urls := 0
+	for _, l := range d.links {
+		if l.presigned() {
+			urls++
+		}
+	}
+	if urls > maxPlaceholders {
+		return nil, Errorf(InvalidRequest, "The job document has more than %d placeholders for presigned URLs", maxPlaceholders)
 	}
 	at := 0
 	for _, l := range d.links {
@@ -131,7 +141,7 @@ func parseLink(text string, from int, store ObjectStore) (link, error) {
 	case kind == "parameter":
 		return l, Errorf(InvalidRequest, "The placeholder %s%s} can only be used in the document of a managed template", placeholder, shorten(body))
 	case kind == "package":
-		return l, Errorf(InvalidRequest, "The placeholder %s%s} needs the software package catalog, which drover does not have yet", placeholder, shorten(body))
+		return l, l.parseVersion(text, body, target)
 	case !given, kind != "s3-presigned-url" && kind != "s3-presigned-url-v1" && kind != "s3-presigned-url-v2":
 		return l, Errorf(InvalidRequest, "There is no placeholder %s%s}", placeholder, shorten(body))
 	}
@@ -233,8 +243,13 @@ var withoutLocals = strings.NewReplacer(localThing, "", localJob, "", localNumbe
 // String returns the document as it was submitted.
 func (d *Document) String() string { return d.text }
 
+// presigned reports whether a presigned URL takes the place of the placeholder in the end.
+func (l *link) presigned() bool { return l.ref == nil || l.ref.artifact }
+
 // Presigned reports whether the document has placeholders for presigned URLs.
-func (d *Document) Presigned() bool { return len(d.links) > 0 }
+func (d *Document) Presigned() bool {
+	return slices.ContainsFunc(d.links, func(l link) bool { return l.presigned() })
+}
 
 // CheckPresigned returns an InvalidRequest error unless a job with the configuration can
 // have the document: presigned URLs need a role (spec §9.3).
@@ -272,19 +287,22 @@ type Delivery struct {
 
 // Render returns the document as the device is to get it: what it was submitted as, with a
 // fresh URL from presign for each placeholder (spec §9.3). It is "" for the zero Delivery.
-// The error is that of presign.
+// The error is that of presign, or that what stands for package versions has not been filled in.
 func (d Delivery) Render(presign func(ObjectURL) (string, error)) (string, error) {
 	if d.document == nil {
 		return "", nil
 	}
 	text := d.document.text
-	if !d.document.Presigned() {
+	if len(d.document.links) == 0 {
 		return text, nil
 	}
 	var b strings.Builder
 	b.Grow(len(text) + 512*len(d.document.links))
 	at := 0
 	for _, l := range d.document.links {
+		if l.ref != nil {
+			return "", errors.New("iot: the document of a job that has not started")
+		}
 		o := ObjectURL{Object: l.object, Upload: l.upload, Expires: d.expires, RoleARN: d.role, Job: d.job, Thing: d.thing}
 		if l.locals {
 			o.Key = strings.NewReplacer(localThing, string(d.thing), localJob, string(d.job), localNumber, strconv.FormatInt(d.number, 10)).Replace(o.Key)

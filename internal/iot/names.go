@@ -91,6 +91,7 @@ const (
 	KindOTAUpdate    = "otaupdate"
 	KindCommand      = "command"
 	KindClient       = "client" // an MQTT client by its id
+	KindPackage      = "package"
 )
 
 // ARN returns the ARN of the named resource.

@@ -97,6 +97,14 @@ const (
 	CommandExecutionChanged Kind = "commandExecution.changed" // its status
 	CommandExecutionDeleted Kind = "commandExecution.deleted"
 
+	PackageCreated        Kind = "package.created"
+	PackageUpdated        Kind = "package.updated"
+	PackageDeleted        Kind = "package.deleted"
+	PackageVersionCreated Kind = "packageVersion.created"
+	PackageVersionUpdated Kind = "packageVersion.updated" // its SBOM, too
+	PackageVersionDeleted Kind = "packageVersion.deleted"
+	PackagesConfigured    Kind = "packages.configured"
+
 	KeyCreated Kind = "key.created"
 	KeyRevoked Kind = "key.revoked"
 

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 
 	"drover/internal/iot"
 	"drover/internal/store"
@@ -112,7 +113,19 @@ func (r *Registry) checkTaggable(rd store.Reader, arn string) error {
 	case iot.KindBillingGroup:
 		_, err = billingGroup(rd, name)
 		return err
-	case "package", "fleetmetric", "rule", "securityprofile", "scheduledaudit":
+	case iot.KindPackage:
+		if _, err := rd.Package(name); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		d, err := r.realm.ParseDestination(arn)
+		if err == nil {
+			_, err = rd.PackageVersion(d.Package, d.Version)
+		}
+		if err != nil {
+			return iot.Errorf(iot.NotFound, "Package %s cannot be found.", name)
+		}
+		return nil
+	case "fleetmetric", "rule", "securityprofile", "scheduledaudit":
 		// Resources of the service that can have tags, none of which exist here.
 		return iot.Errorf(iot.NotFound, "Resource %s cannot be found.", arn)
 	}

@@ -103,6 +103,7 @@ type Reader interface {
 	StreamReader
 	OTAReader
 	CommandReader
+	PackageReader
 	KeyReader
 	UserReader
 	TagReader
@@ -130,6 +131,7 @@ type Tx interface {
 	StreamWriter
 	OTAWriter
 	CommandWriter
+	PackageWriter
 	KeyWriter
 	UserWriter
 	TagWriter
@@ -688,6 +690,57 @@ type CommandWriter interface {
 	// TrimCommandExecutions forgets executions that were created before a time, the oldest, at most limit of them. It
 	// returns how many.
 	TrimCommandExecutions(before iot.Time, limit int) (int, error)
+}
+
+// ClientToken is a request that has been carried out, by the token that its caller gave it.
+type ClientToken struct {
+	Token     string
+	Request   string // what it asked for, as a hash
+	Answer    string // JSON
+	ExpiresAt iot.Time
+}
+
+// PackageReader reads the software package catalog, and what jobs do with it.
+type PackageReader interface {
+	// Package finds a package. ErrNotFound.
+	Package(name string) (*iot.Package, error)
+	// Packages lists by name.
+	Packages(after string, limit int) ([]*iot.Package, error)
+	// PackageVersion finds a version of a package. ErrNotFound.
+	PackageVersion(pkg, version string) (*iot.PackageVersion, error)
+	// PackageVersions lists by name the versions of a package; status "" = all.
+	PackageVersions(pkg string, status iot.VersionStatus, after string, limit int) ([]*iot.PackageVersion, error)
+	// PendingSBOMs returns versions whose SBOM is to be validated, the longest waiting first: those behind the
+	// association given.
+	PendingSBOMs(after int64, limit int) ([]*iot.PackageVersion, error)
+	// PackageConfiguration returns what SavePackageConfiguration has saved last, the zero value before.
+	PackageConfiguration() (iot.PackageConfiguration, error)
+	// Deployment returns what a job with destinations came to when it started. ErrNotFound.
+	Deployment(job int64) (iot.Deployment, error)
+	// ClientToken finds a token that has not expired. ErrNotFound.
+	ClientToken(token string, now iot.Time) (ClientToken, error)
+}
+
+// PackageWriter changes the software package catalog.
+type PackageWriter interface {
+	// InsertPackage stores a new package. ErrExists.
+	InsertPackage(p *iot.Package) error
+	// SavePackage stores what can change in a package. ErrNotFound.
+	SavePackage(p *iot.Package) error
+	// DeletePackage forgets a package without versions.
+	DeletePackage(name string) error
+	// InsertPackageVersion stores a new version. ErrExists.
+	InsertPackageVersion(v *iot.PackageVersion) error
+	// SavePackageVersion stores what can change in a version. ErrNotFound.
+	SavePackageVersion(v *iot.PackageVersion) error
+	// DeletePackageVersion forgets a version.
+	DeletePackageVersion(pkg, version string) error
+	// SavePackageConfiguration stores the configuration as a whole.
+	SavePackageConfiguration(c iot.PackageConfiguration) error
+	// SaveDeployment stores what a job came to. It goes with the job.
+	SaveDeployment(job int64, d iot.Deployment) error
+	// SaveClientToken stores a token, and forgets those that have expired.
+	SaveClientToken(k ClientToken, now iot.Time) error
 }
 
 // KeyReader reads API keys, of which there are few.

@@ -18,6 +18,7 @@ var cleared = []string{
 	"policies", "policy_versions", "policy_targets", "api_keys", "console_users",
 	"mqtt_sessions", "mqtt_groups", "mqtt_messages", "mqtt_entries", "mqtt_retained", "mqtt_wills", "downloads", "download_devices",
 	"billing_groups", "streams", "ota_updates", "commands", "command_executions",
+	"packages", "package_versions", "deployments", "client_tokens",
 	"index_fields", "index_terms", "connections",
 }
 

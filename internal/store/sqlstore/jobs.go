@@ -417,6 +417,7 @@ func (t *tx) DeleteJob(job *iot.Job) error {
 	for _, query := range []string{
 		`DELETE FROM job_targets WHERE job = $1`,
 		`DELETE FROM job_documents WHERE job = $1`,
+		`DELETE FROM deployments WHERE job = $1`,
 		`DELETE FROM job_counts WHERE job = $1`,
 		`DELETE FROM jobs WHERE id = $1`,
 	} {

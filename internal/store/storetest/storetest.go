@@ -37,6 +37,7 @@ func Run(t *testing.T, open Open) {
 		{"Provisioning", provisioning},
 		{"Policies", policies},
 		{"Billing", billing},
+		{"Packages", packages},
 		{"Streams", streams},
 		{"OTAUpdates", otaUpdates},
 		{"Commands", commands},
