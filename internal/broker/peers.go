@@ -188,7 +188,7 @@ type word struct {
 	State *string    `json:"state,omitempty"` // what is known of the client? Answer: *peerState
 	End   *endWord   `json:"end,omitempty"`   // Answer: whether there was something to end
 	Late  *lateWord  `json:"late,omitempty"`  // what came to a session that has gone
-	Came  string     `json:"came,omitempty"`  // a client whose session has come, and hears everything by itself
+	Came  string     `json:"came,omitempty"`  // a client whose session has come, and hears everything by itself. Answer: that this is known
 	Safe  bool       `json:"safe,omitempty"`  // are the messages so far, wherever they have to be? Answer: when they are
 	Leave *leaveWord `json:"leave,omitempty"` // the node ends
 }
@@ -275,6 +275,7 @@ func (b *Broker) Asked(body []byte, answer func([]byte)) {
 		b.late(*w.Late)
 	case w.Came != "":
 		b.vanish(w.Came, nil)
+		answer(nil)
 	case w.Group != nil:
 		b.hear(*w.Group)
 	case w.Leave != nil:
@@ -421,7 +422,9 @@ func (b *Broker) takeOver(c *Client) error {
 		b.vanish(c.id, nil) // what is left from when it was here before
 		if len(kept.Sessions) > 0 {
 			b.cfg.Peers.Fence(ctx) // from now on all nodes know what it wants
-			b.cfg.Peers.Tell((&word{Came: c.id}).encode())
+			// Where it was nothing is passed on any more: the client would get what comes now twice. Who does not
+			// answer passes on for a while, and twice is better than never.
+			b.cfg.Peers.Ask(ctx, (&word{Came: c.id}).encode())
 			if b.cfg.Roamed != nil && !slices.ContainsFunc(answers, func(a takeAnswer) bool { return a.Parted }) {
 				b.cfg.Roamed()
 			}
