@@ -302,7 +302,8 @@ func TestB235RegisterThing(t *testing.T) {
 	_, err := f.api.CreatePolicy(f.ctx, &iot.CreatePolicyInput{PolicyName: &named,
 		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*"}]}`)})
 	f.must(err)
-	body := strings.Replace(f.provisioningBody(`,"ThingGroups":["`+group+`"]`, ""), `"Resources":{`, `"Resources":{
+	f.must(f.billingGroup("billed", ""))
+	body := strings.Replace(f.provisioningBody(`,"BillingGroup":"`+f.name("billed")+`","ThingGroups":["`+group+`"]`, ""), `"Resources":{`, `"Resources":{
 		"named":{"Type":"AWS::IoT::Policy","Properties":{"PolicyName":"`+named+`"}},
 		"inline":{"Type":"AWS::IoT::Policy","Properties":{"PolicyDocument":{"Version":"2012-10-17","Statement":[
 			{"Effect":"Allow","Action":"iot:Publish","Resource":{"Fn::Sub":"`+f.arn("topic", "dt")+`/${Serial}"}}]}}},`, 1)
@@ -314,6 +315,9 @@ func TestB235RegisterThing(t *testing.T) {
 	thing := f.name("17")
 	if a["thingName"] != thing || path(a, "deviceConfiguration", "serial") != "17" {
 		t.Errorf("%v", a)
+	}
+	if got := aws.ToString(f.describeThing(thing).BillingGroupName); got != f.name("billed") {
+		t.Errorf("the billing group is %q", got)
 	}
 	if status := f.certificateStatus(id); status != types.CertificateStatusActive {
 		t.Errorf("status %s", status)

@@ -88,6 +88,7 @@ type ThingPlan struct {
 	Name       ThingName
 	Type       string // "" for none
 	Attributes map[string]string
+	Billing    string // the billing group of a new thing, "" for none
 	Groups     []GroupName
 
 	OnAttributes, OnType, OnGroups Override
@@ -463,7 +464,7 @@ func (b *Blueprint) Resolve(parameters map[string]string) (*ProvisioningPlan, er
 				r.err = err
 			}
 		}
-		r.text(t.billing) // checked, and of no effect: there are no billing groups
+		plan.Thing.Billing = r.text(t.billing)
 		for _, g := range r.list(t.groups) {
 			plan.Thing.Groups = append(plan.Thing.Groups, GroupName(g))
 		}

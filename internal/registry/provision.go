@@ -399,6 +399,11 @@ func (r *Registry) carryOutThing(c *change, p *iot.ThingPlan) (*iot.Thing, error
 		if thing, err = r.insertThing(c, iot.NewThing{Name: p.Name, Type: p.Type, Attributes: p.Attributes}); err != nil {
 			return nil, err
 		}
+		if p.Billing != "" {
+			if err := r.bill(c, p.Name, p.Billing); err != nil {
+				return nil, err
+			}
+		}
 		return thing, r.join(c, thing, nil, p.Groups, false)
 	}
 	if err != nil {
