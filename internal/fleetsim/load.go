@@ -37,9 +37,10 @@ type Load struct {
 	// publishes, which has the size of a progress report, and is answered by that.
 	Echo bool
 	// Notices: nobody asks, and it is over when every device has been told of a job.
-	Notices  bool
-	Kept     bool          // sessions are persistent
-	Interval time.Duration // between two requests of a device, from answer to request; 0: none
+	Notices bool
+	Kept    bool // sessions are persistent
+	// Interval is between two requests of a device, from answer to request, and spreads the first ones; 0: none.
+	Interval time.Duration
 	Warmup   time.Duration // before it counts; default a fifth of Duration
 	Duration time.Duration // that it counts; default 5 s
 	// Connected is called when all devices are connected and subscribed, before the first
@@ -429,6 +430,11 @@ func (l *loadRun) answered(a *asker, now time.Time) {
 	}
 }
 
+// phase is when device i of n first asks: devices with a pause between their requests do not all ask at the same moment.
+func (l *loadRun) phase(i, n int) time.Duration {
+	return time.Duration(float64(l.Interval) * float64(i) / float64(n))
+}
+
 // driveByGoroutines moves the bytes of each device in a goroutine of its own.
 func (l *loadRun) driveByGoroutines(ctx context.Context, askers []*asker) error {
 	failed := make([]error, len(askers))
@@ -437,17 +443,20 @@ func (l *loadRun) driveByGoroutines(ctx context.Context, askers []*asker) error 
 		wg.Go(func() {
 			stop := context.AfterFunc(ctx, func() { _ = a.conn.SetReadDeadline(time.Unix(1, 0)) })
 			defer stop()
-			failed[i] = a.talk(ctx)
+			failed[i] = a.talk(ctx, l.phase(i, len(askers)))
 		})
 	}
 	wg.Wait()
 	return errors.Join(failed...)
 }
 
-func (a *asker) talk(ctx context.Context) error {
+func (a *asker) talk(ctx context.Context, phase time.Duration) error {
 	in := make([]byte, 4<<10)
 	if _, err := a.hear(time.Now()); err != nil { // what came with the SUBACK
 		return err
+	}
+	if pause(ctx, phase) != nil {
+		return nil
 	}
 	a.ask(time.Now())
 	for {

@@ -49,7 +49,9 @@ func (l *loadRun) loop(ctx context.Context, askers []*asker) (err error) {
 	defer func() { err = errors.Join(err, syscall.Close(poll)) }()
 	byFD := make(map[int32]*asker, len(askers))
 	fds := make(map[*asker]int, len(askers))
-	for _, a := range askers {
+	var due []later // in the order of their times, as the interval is one
+	start := time.Now()
+	for i, a := range askers {
 		raw, err := a.conn.(*net.TCPConn).SyscallConn()
 		if err != nil {
 			return err
@@ -65,12 +67,15 @@ func (l *loadRun) loop(ctx context.Context, askers []*asker) (err error) {
 		if _, err := a.hear(time.Now()); err != nil { // what came with the SUBACK
 			return err
 		}
+		if l.Interval > 0 {
+			due = append(due, later{start.Add(l.phase(i, len(askers))), a})
+			continue
+		}
 		a.ask(time.Now())
 		if err := a.say(fds[a]); err != nil {
 			return ended(ctx, err)
 		}
 	}
-	var due []later // in the order of their times, as the interval is one
 	buf := make([]byte, 64<<10)
 	var events [256]syscall.EpollEvent
 	for ctx.Err() == nil {
