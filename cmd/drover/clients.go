@@ -152,7 +152,7 @@ type fleetCmd struct {
 	Measure  time.Duration `help:"Measure the server for so long instead of playing: devices ask again as soon as they are answered. Prints JSON." group:"Measuring" default:"0s"`
 	Active   int           `help:"How many of the devices ask; 0: all." group:"Measuring" default:"0"`
 	QoS      byte          `name:"qos" help:"QoS of requests and subscriptions: 0 or 1." group:"Measuring" enum:"0,1" default:"1"`
-	Interval time.Duration `help:"Pause of a device between an answer and its next request." group:"Measuring" default:"0s"`
+	Interval time.Duration `help:"Pause of a device between an answer and its next request, on average." group:"Measuring" default:"0s"`
 	Echo     bool          `help:"The server is a broker that knows no jobs: devices are answered by what they publish themselves." group:"Measuring"`
 	Notices  bool          `help:"Nobody asks; ends when every device has been told of a job." group:"Measuring"`
 	Kept     bool          `name:"persistent" help:"Devices have persistent sessions." group:"Measuring"`

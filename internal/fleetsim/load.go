@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ type Load struct {
 	// Notices: nobody asks, and it is over when every device has been told of a job.
 	Notices bool
 	Kept    bool // sessions are persistent
-	// Interval is between two requests of a device, from answer to request, and spreads the first ones; 0: none.
+	// Interval is between two requests of a device, from answer to request, on average; 0: none.
 	Interval time.Duration
 	Warmup   time.Duration // before it counts; default a fifth of Duration
 	Duration time.Duration // that it counts; default 5 s
@@ -430,9 +431,10 @@ func (l *loadRun) answered(a *asker, now time.Time) {
 	}
 }
 
-// phase is when device i of n first asks: devices with a pause between their requests do not all ask at the same moment.
-func (l *loadRun) phase(i, n int) time.Duration {
-	return time.Duration(float64(l.Interval) * float64(i) / float64(n))
+// think is how long a device pauses before its next request: Interval on average, and distributed as if nobody knew of
+// the others. With pauses that are all the same, requests that once were answered together would come together for ever.
+func (l *loadRun) think() time.Duration {
+	return time.Duration(rand.ExpFloat64() * float64(l.Interval))
 }
 
 // driveByGoroutines moves the bytes of each device in a goroutine of its own.
@@ -443,19 +445,19 @@ func (l *loadRun) driveByGoroutines(ctx context.Context, askers []*asker) error 
 		wg.Go(func() {
 			stop := context.AfterFunc(ctx, func() { _ = a.conn.SetReadDeadline(time.Unix(1, 0)) })
 			defer stop()
-			failed[i] = a.talk(ctx, l.phase(i, len(askers)))
+			failed[i] = a.talk(ctx)
 		})
 	}
 	wg.Wait()
 	return errors.Join(failed...)
 }
 
-func (a *asker) talk(ctx context.Context, phase time.Duration) error {
+func (a *asker) talk(ctx context.Context) error {
 	in := make([]byte, 4<<10)
 	if _, err := a.hear(time.Now()); err != nil { // what came with the SUBACK
 		return err
 	}
-	if pause(ctx, phase) != nil {
+	if pause(ctx, a.run.think()) != nil {
 		return nil
 	}
 	a.ask(time.Now())
@@ -476,7 +478,7 @@ func (a *asker) talk(ctx context.Context, phase time.Duration) error {
 			return err
 		}
 		if due {
-			if pause(ctx, a.run.Interval) != nil {
+			if pause(ctx, a.run.think()) != nil {
 				return nil
 			}
 			a.ask(time.Now())

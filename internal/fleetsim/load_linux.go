@@ -1,6 +1,7 @@
 package fleetsim
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"io"
@@ -41,6 +42,20 @@ type later struct {
 	asker *asker
 }
 
+// calendar is a heap of those that ask again, the next first.
+type calendar []later
+
+func (c calendar) Len() int           { return len(c) }
+func (c calendar) Less(i, j int) bool { return c[i].at.Before(c[j].at) }
+func (c calendar) Swap(i, j int)      { c[i], c[j] = c[j], c[i] }
+func (c *calendar) Push(x any)        { *c = append(*c, x.(later)) }
+func (c *calendar) Pop() any {
+	last := len(*c) - 1
+	x := (*c)[last]
+	*c = (*c)[:last]
+	return x
+}
+
 func (l *loadRun) loop(ctx context.Context, askers []*asker) (err error) {
 	poll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -49,9 +64,9 @@ func (l *loadRun) loop(ctx context.Context, askers []*asker) (err error) {
 	defer func() { err = errors.Join(err, syscall.Close(poll)) }()
 	byFD := make(map[int32]*asker, len(askers))
 	fds := make(map[*asker]int, len(askers))
-	var due []later // in the order of their times, as the interval is one
+	var due calendar
 	start := time.Now()
-	for i, a := range askers {
+	for _, a := range askers {
 		raw, err := a.conn.(*net.TCPConn).SyscallConn()
 		if err != nil {
 			return err
@@ -68,7 +83,7 @@ func (l *loadRun) loop(ctx context.Context, askers []*asker) (err error) {
 			return err
 		}
 		if l.Interval > 0 {
-			due = append(due, later{start.Add(l.phase(i, len(askers))), a})
+			heap.Push(&due, later{start.Add(l.think()), a})
 			continue
 		}
 		a.ask(time.Now())
@@ -80,12 +95,12 @@ func (l *loadRun) loop(ctx context.Context, askers []*asker) (err error) {
 	var events [256]syscall.EpollEvent
 	for ctx.Err() == nil {
 		wait := 100 * time.Millisecond
-		for now := time.Now(); len(due) > 0; due = due[1:] {
+		for now := time.Now(); len(due) > 0; {
 			if d := due[0].at.Sub(now); d > 0 {
 				wait = min(wait, d+time.Millisecond)
 				break
 			}
-			a := due[0].asker
+			a := heap.Pop(&due).(later).asker
 			a.ask(now)
 			if err := a.say(fds[a]); err != nil {
 				return ended(ctx, err)
@@ -117,7 +132,7 @@ func (l *loadRun) loop(ctx context.Context, askers []*asker) (err error) {
 			}
 			switch {
 			case again && l.Interval > 0:
-				due = append(due, later{now.Add(l.Interval), a})
+				heap.Push(&due, later{now.Add(l.think()), a})
 			case again:
 				a.ask(now)
 			}
