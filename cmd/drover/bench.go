@@ -327,14 +327,14 @@ func (b *bench) memory() error {
 		if _, _, err := b.load(srv.process, append(args, "--things", "100", "--prefix", "first"), nil); err != nil {
 			return err
 		}
-		before, err := srv.resident()
+		before, err := srv.settled(b.ctx)
 		if err != nil {
 			return err
 		}
 		began := time.Now()
 		_, _, err = b.load(srv.process, append(args, "--things", fmt.Sprint(n)), func() error {
 			took := time.Since(began)
-			after, err := srv.resident()
+			after, err := srv.settled(b.ctx)
 			b.add("memory", fmt.Sprintf("%d connections with 5 subscriptions, %s", n, kind.name), float64(after-before)/float64(n), "B each")
 			b.add("memory", fmt.Sprintf("%d connections with 5 subscriptions, %s, until all are there", n, kind.name), took.Seconds(), "s")
 			return err

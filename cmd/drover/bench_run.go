@@ -88,6 +88,28 @@ func (p *process) resident() (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
+// settled is resident once the process has given back what it does not need, which a quiet server does after a while.
+func (p *process) settled(ctx context.Context) (least int64, err error) {
+	if least, err = p.resident(); err != nil {
+		return 0, err
+	}
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for range 3 * memoryPeriod / time.Second {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-ticker.C:
+		}
+		now, err := p.resident()
+		if err != nil {
+			return 0, err
+		}
+		least = min(least, now)
+	}
+	return least, nil
+}
+
 // benchServer is a drover in a process of its own.
 type benchServer struct {
 	*process

@@ -402,6 +402,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		s.peers.begin(hearing{broker: s.broker, presence: clients.here, hurry: hurry, deaf: deaf, live: s.live, journal: s.engine, tell: local.Publish})
 	}
 	s.background = []func(context.Context){
+		giveMemoryBack,
 		func(ctx context.Context) {
 			defer close(deaf)
 			things.Follow(ctx, known, hurry)
