@@ -28,6 +28,7 @@ func TestClientBoto3Artifacts(t *testing.T) {
 }
 
 func TestClientBoto3OTA(t *testing.T) {
+	oneServer(t, "the object store in the box")
 	python := envtest.Python(t, "boto3", "paho.mqtt")
 	runClient(t, python, "boto3_ota.py")
 }

@@ -48,7 +48,7 @@ var packages = map[string]struct {
 	"internal/fleetsim":        {},
 	"internal/gate":            {imports: "internal/auth internal/iot internal/pki"},
 	"internal/iot":             {},
-	"internal/iotdata":         {imports: "internal/auth internal/broker internal/wire"},
+	"internal/iotdata":         {imports: "internal/auth internal/broker internal/iot internal/wire"},
 	"internal/mqtttest":        {},
 	"internal/ota":             {imports: "internal/iot internal/store", tests: "internal/engine internal/store/sqlstore"},
 	"internal/packages":        {imports: "internal/iot internal/store", tests: "internal/store/sqlstore"},

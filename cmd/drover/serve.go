@@ -323,11 +323,12 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	var devices *dataplane.Handler
 	s.engine, err = engine.New(engine.Config{
 		Store: kept, Realm: realm, Logger: s.log, Metrics: metrics, Tracer: s.tracing.start(), Retention: s.cfg.Retention, JournalRetention: s.cfg.JournalRetention, Now: s.clock.now,
-		Limits:  engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
-		Objects: files.objects,
-		Publish: func(ctx context.Context, records []iot.Record) error { return publisher.Publish(ctx, records) },
-		Told:    func() { devices.Told() },
-		Settled: func() <-chan struct{} { return s.broker.Settled() },
+		Limits:    engine.Limits{ActiveJobs: limits.ActiveJobs, ConcurrentJobs: limits.ConcurrentJobs, RolloutRate: int64(limits.RolloutRate)},
+		Objects:   files.objects,
+		Publish:   func(ctx context.Context, records []iot.Record) error { return publisher.Publish(ctx, records) },
+		Told:      func() { devices.Told() },
+		Installed: func() { things.Installed() },
+		Settled:   func() <-chan struct{} { return s.broker.Settled() },
 	})
 	if err != nil {
 		return nil, err
@@ -364,7 +365,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 	problems := dataplane.NewProblems(dataplane.ProblemsConfig{Now: s.clock.now, Logger: s.log, Metrics: metrics})
 	devices = dataplane.New(dataplane.Config{
 		Problems: problems, Heard: func(topic string) bool { return s.broker.HasSubscribers(topic) },
-		Engine: s.engine, Signer: files.signer, Provisioner: things, Streams: deviceStreams{updates}, Commands: orders, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites, Registrations: limits.Registrations,
+		Engine: s.engine, Signer: files.signer, Provisioner: things, Streams: deviceStreams{updates}, Commands: orders, Shadows: things, Realm: realm, Logger: s.log, Metrics: metrics, Now: s.clock.now, Reads: limits.DeviceReads, Writes: limits.DeviceWrites, Registrations: limits.Registrations,
 		Permit: s.access.PermitJobs, PermitStart: s.access.Permit,
 	})
 	s.plane = devices
@@ -408,6 +409,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 			things.Follow(ctx, known, hurry)
 		},
 		things.BuildIndexes,
+		things.KeepInstalled,
 		updates.Run,
 		orders.Run,
 		catalog.Run,
@@ -419,7 +421,7 @@ func (s *server) assemble(ctx context.Context) (things *registry.Registry, err e
 		Endpoints: s.addresses(), Now: s.clock.now, Throttle: limits.Requests, Observe: counts.observe,
 	})
 	messages := iotdata.New(iotdata.Config{
-		Broker: s.broker, Logger: s.log, Now: s.clock.now, Observe: counts.observe,
+		Broker: s.broker, Shadows: things, Logger: s.log, Now: s.clock.now, Observe: counts.observe,
 		Permit: func(ctx context.Context, action, kind, name string) error {
 			resource := "*"
 			if kind != "" {

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 	"slices"
 
@@ -85,21 +86,24 @@ func (s *Server) getIndexingConfiguration(ctx context.Context, _ *wire.Empty) (*
 	if err != nil {
 		return nil, err
 	}
-	connectivity, off := mode(state.Things.Connectivity, "STATUS"), "OFF"
+	connectivity, named, off := mode(state.Things.Connectivity, "STATUS"), mode(state.Things.Packages, "ON"), "OFF"
 	out := &indexingConfiguration{
 		Things: &thingIndexingConfiguration{
 			ThingIndexingMode: mode(state.Things.On, "REGISTRY"), ThingConnectivityIndexingMode: &connectivity,
-			DeviceDefenderIndexingMode: &off, NamedShadowIndexingMode: &off, CustomFields: showIndexFields(state.Things.CustomFields),
+			DeviceDefenderIndexingMode: &off, NamedShadowIndexingMode: &named, CustomFields: showIndexFields(state.Things.CustomFields),
 		},
 		Groups: &thingGroupIndexingConfiguration{
 			ThingGroupIndexingMode: mode(state.Groups.On, "ON"), CustomFields: showIndexFields(state.Groups.CustomFields),
 		},
 	}
+	if state.Things.Packages {
+		out.Things.Filter = &indexingFilter{NamedShadowNames: []string{iot.PackageShadow}}
+	}
 	if state.Things.On {
-		out.Things.ManagedFields = showIndexFields(iot.ManagedFields(iot.ThingsIndex, state.Things.Connectivity))
+		out.Things.ManagedFields = showIndexFields(iot.ManagedFields(iot.ThingsIndex, state.Things.Connectivity, state.Things.Packages))
 	}
 	if state.Groups.On {
-		out.Groups.ManagedFields = showIndexFields(iot.ManagedFields(iot.GroupsIndex, false))
+		out.Groups.ManagedFields = showIndexFields(iot.ManagedFields(iot.GroupsIndex, false, false))
 	}
 	return out, nil
 }
@@ -108,9 +112,12 @@ func (s *Server) updateIndexingConfiguration(ctx context.Context, in *indexingCo
 	u := iot.IndexUpdate{Actor: actor(ctx)}
 	if t := in.Things; t != nil {
 		f := value(t.Filter)
+		if len(f.NamedShadowNames) > maxNamedShadows {
+			return nil, iot.Invalid("thingIndexingConfiguration.filter.namedShadowNames", len(f.NamedShadowNames), "Member must have length less than or equal to 10")
+		}
 		if err := refuse(
-			asked{"thingIndexingConfiguration.thingIndexingMode", "shadows", t.ThingIndexingMode == "REGISTRY_AND_SHADOW"},
-			asked{"thingIndexingConfiguration.namedShadowIndexingMode", "named shadows", value(t.NamedShadowIndexingMode) == "ON" || len(f.NamedShadowNames) > 0},
+			asked{"thingIndexingConfiguration.thingIndexingMode", "classic shadows", t.ThingIndexingMode == "REGISTRY_AND_SHADOW"},
+			asked{"thingIndexingConfiguration.filter.namedShadowNames", "named shadows other than " + iot.PackageShadow, slices.ContainsFunc(f.NamedShadowNames, func(n string) bool { return n != iot.PackageShadow })},
 			asked{"thingIndexingConfiguration.deviceDefenderIndexingMode", "violations of Device Defender", value(t.DeviceDefenderIndexingMode) == "VIOLATIONS"},
 			asked{"thingIndexingConfiguration.filter.geoLocations", "queries by place", len(f.GeoLocations) > 0},
 			asked{"thingIndexingConfiguration.filter.connectivity", "an index of sockets", f.Connectivity != nil && len(f.Connectivity.IncludeSocketInformation) > 0},
@@ -118,7 +125,8 @@ func (s *Server) updateIndexingConfiguration(ctx context.Context, in *indexingCo
 			return nil, err
 		}
 		u.Things = &iot.IndexConfig{
-			On: t.ThingIndexingMode != "OFF", Connectivity: value(t.ThingConnectivityIndexingMode) == "STATUS", CustomFields: newIndexFields(t.CustomFields),
+			On: t.ThingIndexingMode != "OFF", Connectivity: value(t.ThingConnectivityIndexingMode) == "STATUS",
+			Packages: value(t.NamedShadowIndexingMode) == "ON" && len(f.NamedShadowNames) > 0, CustomFields: newIndexFields(t.CustomFields),
 		}
 		if err := checkManagedFields(iot.ThingsIndex, t.ManagedFields); err != nil {
 			return nil, err
@@ -133,9 +141,12 @@ func (s *Server) updateIndexingConfiguration(ctx context.Context, in *indexingCo
 	return &wire.Empty{}, s.registry.UpdateIndexing(ctx, u)
 }
 
+// maxNamedShadows is how many named shadows can be indexed.
+const maxNamedShadows = 10
+
 // checkManagedFields accepts managed fields as they are: they can be read, and written back.
 func checkManagedFields(index iot.IndexName, fields []indexField) error {
-	known := iot.ManagedFields(index, true)
+	known := iot.ManagedFields(index, true, true)
 	for _, f := range newIndexFields(fields) {
 		if !slices.Contains(known, f) {
 			return iot.Errorf(iot.InvalidRequest, "The field %s of type %s is no managed field of %s", f.Name, f.Type, index)
@@ -167,6 +178,9 @@ func (s *Server) describeIndex(ctx context.Context, in *describeIndexRequest) (*
 	case iot.ThingsIndex:
 		if index, schema = state.Things, "REGISTRY"; index.Connectivity {
 			schema = "REGISTRY_AND_CONNECTIVITY_STATUS"
+		}
+		if index.Packages {
+			schema = "MULTI_INDEXING_MODE"
 		}
 	case iot.GroupsIndex:
 		index, schema = state.Groups, "THING_GROUPS"
@@ -244,6 +258,7 @@ type thingDocument struct {
 	ThingTypeName   string            `json:"thingTypeName,omitempty"`
 	ThingGroupNames []string          `json:"thingGroupNames"`
 	Attributes      map[string]string `json:"attributes"`
+	Shadow          *string           `json:"shadow,omitempty"` // JSON
 	Connectivity    *connectivity     `json:"connectivity,omitempty"`
 }
 
@@ -260,6 +275,22 @@ func newConnectivity(last *iot.Connection) *connectivity {
 		return nil
 	}
 	return &connectivity{Connected: last.Connected, Timestamp: optional(int64(last.At)), DisconnectReason: last.Reason}
+}
+
+// newShadowText is what a search shows of the shadows of a thing, as text.
+func newShadowText(shadow *iot.Shadow) (*string, error) {
+	if shadow == nil {
+		return nil, nil
+	}
+	body, err := shadow.Indexed()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(map[string]any{"name": map[string]json.RawMessage{iot.PackageShadow: body}})
+	if err != nil {
+		return nil, err
+	}
+	return optional(string(text)), nil
 }
 
 // thingGroupDocument is ThingGroupDocument.
@@ -287,9 +318,13 @@ func (s *Server) searchIndex(ctx context.Context, in *searchIndexRequest) (*sear
 	}
 	out := &searchIndexResponse{NextToken: s.nextToken("SearchIndex", filter, next), Things: []thingDocument{}, ThingGroups: []thingGroupDocument{}}
 	for _, t := range things {
+		shadow, err := newShadowText(t.Shadow)
+		if err != nil {
+			return nil, err
+		}
 		out.Things = append(out.Things, thingDocument{
 			ThingName: string(t.Name), ThingID: t.UUID, ThingTypeName: t.Type, ThingGroupNames: texts(t.Groups), Attributes: given(t.Attributes),
-			Connectivity: newConnectivity(t.Connection),
+			Shadow: shadow, Connectivity: newConnectivity(t.Connection),
 		})
 	}
 	for _, g := range groups {

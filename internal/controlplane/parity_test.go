@@ -43,7 +43,6 @@ var notDeclared = map[string]string{
 	"ThingConnectivity.KeepAliveDuration":              "what a connection asked for is not indexed",
 	"ThingConnectivity.SessionExpiry":                  "what a connection asked for is not indexed",
 	"ThingDocument.DeviceDefender":                     "no Device Defender",
-	"ThingDocument.Shadow":                             "shadows are not indexed",
 }
 
 // parity compares the declarations of this package with those of the SDK.

@@ -23,6 +23,10 @@ func (p *Publisher) publishEvent(ctx context.Context, r *iot.Record) error {
 		p.current = false
 		return nil
 	}
+	if r.Kind == iot.ShadowUpdated || r.Kind == iot.ShadowDeleted {
+		p.publishShadow(r)
+		return nil
+	}
 	k, ok := eventKinds[r.Kind]
 	if !ok {
 		return nil

@@ -71,6 +71,7 @@ type Config struct {
 	Provisioner Provisioner // nil: the topics of provisioning are not there
 	Streams     Streams     // nil: the topics of streams are not there
 	Commands    Commands    // nil: there are no commands
+	Shadows     Shadows     // nil: the topics of shadows are not there
 	Realm       iot.Realm   // of the targets of commands
 	// Problems remembers what clients do in vain; nil: nobody does. Heard reports whether somebody
 	// subscribes to a topic; nil: that is not looked at.
@@ -107,6 +108,7 @@ type Handler struct {
 
 	provisioning provisioning
 	files        *files
+	shadows      shadows
 	commands     Commands // may be nil
 	realm        iot.Realm
 	permitStart  func(context.Context, string, ...string) error // may be nil
@@ -131,6 +133,7 @@ func New(cfg Config) *Handler {
 	h.https = h.newHTTPS()
 	h.files = newFiles(&cfg, h.log, h.metrics)
 	h.problems, h.heard = cfg.Problems, cfg.Heard
+	h.shadows = shadows{keeper: cfg.Shadows, slots: make(chan struct{}, shadowsAtOnce)}
 	h.provisioning = provisioning{provisioner: cfg.Provisioner, slots: make(chan struct{}, provisionAtOnce), created: newLimiter(cfg.Registrations)}
 	return h
 }

@@ -32,8 +32,8 @@ func (m requestMetrics) countMQTT(op iot.Op, err error) {
 	m.requests.WithLabelValues("mqtt", op.String(), result).Inc()
 }
 
-// publishMetrics counts what is published, by kind: notify, notify-next, event, command.
-type publishMetrics struct{ notify, notifyNext, event, command prometheus.Counter }
+// publishMetrics counts what is published, by kind: notify, notify-next, event, command, shadow.
+type publishMetrics struct{ notify, notifyNext, event, command, shadow prometheus.Counter }
 
 func newPublishMetrics(reg prometheus.Registerer) publishMetrics {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -48,5 +48,6 @@ func newPublishMetrics(reg prometheus.Registerer) publishMetrics {
 		notifyNext: v.WithLabelValues("notify-next"),
 		event:      v.WithLabelValues("event"),
 		command:    v.WithLabelValues("command"),
+		shadow:     v.WithLabelValues("shadow"),
 	}
 }

@@ -41,6 +41,11 @@ func (h *Handler) taker(topic string) func(Client, Message) {
 			return func(c Client, m Message) { h.files.take(c, m, t) }
 		}
 	}
+	if h.shadows.keeper != nil {
+		if t, ok := parseShadow(topic); ok {
+			return func(c Client, m Message) { h.shadow(c, m, t) }
+		}
+	}
 	if h.commands != nil {
 		if t, ok := parseCommand(topic); ok {
 			return func(c Client, m Message) { h.report(c, m, t) }

@@ -470,6 +470,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		"drover_published_total command":                                          0,
 		"drover_published_total notify":                                           1,
 		"drover_published_total notify-next":                                      1,
+		"drover_published_total shadow":                                           0,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("metrics %v, want %v", got, want)

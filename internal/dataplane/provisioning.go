@@ -154,6 +154,7 @@ func (h *Handler) provision(c Client, m Message, r provisionRequest) {
 func (h *Handler) Wait() {
 	h.provisioning.running.Wait()
 	h.files.running.Wait()
+	h.shadows.running.Wait()
 }
 
 // do carries a request out.

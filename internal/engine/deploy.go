@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"drover/internal/iot"
 	"drover/internal/store"
@@ -134,4 +135,49 @@ func (e *Engine) Deployment(ctx context.Context, id iot.JobID) (d iot.Deployment
 		return err
 	})
 	return d, err
+}
+
+// installed notes that a job has succeeded on a thing, if the thing's shadow is to say what it has brought there.
+func (w *work) installed(thing, job int64) error {
+	if has, err := w.e.installing.of(w, job); err != nil || !has {
+		return err
+	}
+	if w.packages == nil {
+		cfg, err := w.tx.PackageConfiguration()
+		if err != nil {
+			return err
+		}
+		w.packages = &cfg
+	}
+	if w.packages.Enabled {
+		w.installs = append(w.installs, store.Install{Thing: thing, Job: job})
+	}
+	return nil
+}
+
+// installing remembers which jobs have destinations, so that a success of one that has none costs no look at it. It never
+// changes for a job.
+type installing struct {
+	mu    sync.Mutex
+	byJob map[int64]bool
+}
+
+func (i *installing) of(w *work, job int64) (bool, error) {
+	i.mu.Lock()
+	has, known := i.byJob[job]
+	i.mu.Unlock()
+	if known {
+		return has, nil
+	}
+	j, err := w.job(job)
+	if err != nil || j == nil {
+		return false, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.byJob == nil || len(i.byJob) >= maxDocuments {
+		i.byJob = make(map[int64]bool)
+	}
+	i.byJob[job] = len(j.PackageVersions) > 0
+	return i.byJob[job], nil
 }

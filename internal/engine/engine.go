@@ -28,6 +28,9 @@ type Config struct {
 	// Told is called when the answers of a batch, and the records of its commit, have been
 	// handed on. Default: nothing.
 	Told func()
+	// Installed is called after a commit that has left installs in the store (store.Install), for whoever
+	// takes care of them. Default: nothing.
+	Installed func()
 	// Settled returns a channel that is closed when all that has been published so far is
 	// safe with those who are to have it; only then is it noted as published, and not
 	// published again after a crash. Default: at once.
@@ -85,6 +88,9 @@ type Engine struct {
 	inbox     *inbox
 	publisher *publisher
 	documents documents
+
+	installing installing
+	installed  func()
 }
 
 // New returns an Engine that does nothing before Run. It sets the store's commit hook.
@@ -106,6 +112,9 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Told == nil {
 		cfg.Told = func() {}
 	}
+	if cfg.Installed == nil {
+		cfg.Installed = func() {}
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -121,6 +130,7 @@ func New(cfg Config) (*Engine, error) {
 		tracer:    cfg.Tracer,
 		told:      cfg.Told,
 		settled:   cfg.Settled,
+		installed: cfg.Installed,
 		chunk:     cmp.Or(cfg.ChunkSize, 2000),
 		poll:      cmp.Or(cfg.Poll, time.Second),
 		wake:      make(chan struct{}, 1),

@@ -27,6 +27,9 @@ type work struct {
 	dirty   map[int64]bool              // of jobs
 	records []iot.Record
 	timed   bool // an execution got a timer
+	// What jobs have brought to things, which their shadows are to say.
+	installs []store.Install
+	packages *iot.PackageConfiguration // nil: not read yet
 }
 
 func (e *Engine) work(tx store.Tx, now iot.Time, actor string) *work {
@@ -163,7 +166,10 @@ func (w *work) end(q *iot.Queue, c iot.Change, actor string) error {
 	e := c.Execution
 	if e.Status != iot.Failed && e.Status != iot.TimedOut {
 		w.apply(q, c, actor)
-		return nil
+		if e.Status != iot.Succeeded {
+			return nil
+		}
+		return w.installed(q.ThingID, e.Job)
 	}
 	j, err := w.job(e.Job)
 	if err != nil {
@@ -279,6 +285,12 @@ func (w *work) flush() error {
 	}
 	if err := w.settle(); err != nil {
 		return err
+	}
+	if len(w.installs) > 0 {
+		if err := w.tx.AddInstalls(w.installs); err != nil {
+			return fmt.Errorf("add installs: %w", err)
+		}
+		w.tx.AfterCommit(w.e.installed)
 	}
 	if w.timed {
 		w.tx.AfterCommit(func() { hint(w.e.timers) })

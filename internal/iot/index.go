@@ -23,6 +23,7 @@ type IndexState struct {
 type Index struct {
 	On           bool         `json:"on,omitempty"`
 	Connectivity bool         `json:"connectivity,omitempty"` // of things: who is connected
+	Packages     bool         `json:"packages,omitempty"`     // of things: the shadow PackageShadow
 	CustomFields []IndexField `json:"customFields,omitempty"`
 	Status       IndexStatus  `json:"status,omitempty"`
 	// Cursor is the last document that has been brought to this configuration, while Status is not
@@ -66,7 +67,7 @@ type IndexValue struct {
 }
 
 // ManagedFields returns the fields of an index that can always be aggregated (registry spec §5.2).
-func ManagedFields(index IndexName, connectivity bool) []IndexField {
+func ManagedFields(index IndexName, connectivity, packages bool) []IndexField {
 	if index == GroupsIndex {
 		return []IndexField{
 			{"description", IndexString}, {"parentGroupNames", IndexString}, {"thingGroupId", IndexString}, {"thingGroupName", IndexString}, {"version", IndexNumber},
@@ -79,6 +80,9 @@ func ManagedFields(index IndexName, connectivity bool) []IndexField {
 	if connectivity {
 		fields = append(fields, IndexField{"connectivity.timestamp", IndexNumber},
 			IndexField{"connectivity.connected", IndexBoolean}, IndexField{"connectivity.disconnectReason", IndexString})
+	}
+	if packages {
+		fields = append(fields, IndexField{"shadow.name.*.version", IndexNumber}, IndexField{"shadow.name.*.hasDelta", IndexBoolean})
 	}
 	return fields
 }

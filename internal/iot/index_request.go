@@ -11,6 +11,7 @@ type IndexUpdate struct {
 type IndexConfig struct {
 	On           bool
 	Connectivity bool
+	Packages     bool
 	CustomFields []IndexField
 }
 
@@ -27,6 +28,7 @@ type FoundThing struct {
 	Groups []GroupName
 	// Connection is the last one, the zero value if there was none; nil if connections are not indexed.
 	Connection *Connection
+	Shadow     *Shadow // nil: there is none, or it is not indexed
 }
 
 // FoundGroup is a group that a search has found.

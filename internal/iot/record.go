@@ -105,6 +105,9 @@ const (
 	PackageVersionDeleted Kind = "packageVersion.deleted"
 	PackagesConfigured    Kind = "packages.configured"
 
+	ShadowUpdated Kind = "shadow.updated"
+	ShadowDeleted Kind = "shadow.deleted"
+
 	KeyCreated Kind = "key.created"
 	KeyRevoked Kind = "key.revoked"
 

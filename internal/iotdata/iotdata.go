@@ -17,12 +17,15 @@ import (
 
 	"drover/internal/auth"
 	"drover/internal/broker"
+	"drover/internal/iot"
 	"drover/internal/wire"
 )
 
 // Config is what a Server needs. Broker is required.
 type Config struct {
 	Broker *broker.Broker
+	// Shadows keeps the shadows of things; nil: there are none.
+	Shadows Shadows
 	// Permit returns nil if who sent a request may do the action on a resource, "topic" or "client"
 	// with its name, or on everything if the kind is "", and otherwise an error, an *auth.Error for a
 	// refusal. nil: that has been decided before.
@@ -34,13 +37,14 @@ type Config struct {
 	Observe func(operation string, e *wire.Error, took time.Duration)
 }
 
-// Server serves the operations of the signing name iotdata, but for shadows and
-// SendDirectMessage. It expects requests that have been authenticated.
+// Server serves the operations of the signing name iotdata, but for SendDirectMessage, and shadows
+// other than $package. It expects requests that have been authenticated.
 type Server struct {
-	broker *broker.Broker
-	permit func(ctx context.Context, action, kind, name string) error
-	now    func() time.Time
-	wire   *wire.Service
+	broker  *broker.Broker
+	shadows Shadows
+	permit  func(ctx context.Context, action, kind, name string) error
+	now     func() time.Time
+	wire    *wire.Service
 }
 
 // New returns a Server.
@@ -51,7 +55,7 @@ func New(cfg Config) *Server {
 	if cfg.Permit == nil {
 		cfg.Permit = func(context.Context, string, string, string) error { return nil }
 	}
-	s := &Server{broker: cfg.Broker, permit: cfg.Permit, now: cfg.Now}
+	s := &Server{broker: cfg.Broker, shadows: cfg.Shadows, permit: cfg.Permit, now: cfg.Now}
 	s.wire = wire.NewIoTData(wire.Config{Logger: cfg.Logger, MaxBody: maxPayload, MapError: s.exception, Observe: cfg.Observe})
 	wire.Handle(s.wire, "Publish", s.publish)
 	wire.Handle(s.wire, "GetRetainedMessage", s.getRetained)
@@ -59,6 +63,12 @@ func New(cfg Config) *Server {
 	wire.Handle(s.wire, "GetConnection", s.getConnection)
 	wire.Handle(s.wire, "ListSubscriptions", s.listSubscriptions)
 	wire.Handle(s.wire, "DeleteConnection", s.deleteConnection)
+	if s.shadows != nil {
+		wire.Handle(s.wire, "GetThingShadow", s.getShadow)
+		wire.Handle(s.wire, "UpdateThingShadow", s.updateShadow)
+		wire.Handle(s.wire, "DeleteThingShadow", s.deleteShadow)
+		wire.Handle(s.wire, "ListNamedShadowsForThing", s.listShadows)
+	}
 	return s
 }
 
@@ -69,6 +79,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.wire.Serv
 func (s *Server) exception(err error) *wire.Error {
 	if refused, ok := errors.AsType[*auth.Error](err); ok {
 		return &wire.Error{Code: refused.Code, Status: refused.Status, Message: refused.Message}
+	}
+	if e, ok := errors.AsType[*iot.Error](err); ok && shadowExceptions[e.Code] != "" {
+		return s.wire.NewError(shadowExceptions[e.Code], e.Message)
 	}
 	switch {
 	case errors.Is(err, broker.ErrTopic):

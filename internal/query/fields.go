@@ -28,6 +28,9 @@ const (
 	GroupVersion = "version"
 )
 
+// Package returns the field of a path in the shadow $package.
+func Package(path string) string { return packages + path }
+
 // Attribute returns the field of an attribute, of a thing or a group.
 func Attribute(name string) string { return attributes + name }
 

@@ -25,7 +25,7 @@ func (r *Registry) checkDynamic(c *change, text string, isNew bool) error {
 	if !state.Things.On || state.Things.Status == iot.IndexBuilding {
 		return iot.Errorf(iot.InvalidRequest, "Dynamic thing groups need the index %s, which is off or still being built", iot.ThingsIndex)
 	}
-	if _, err := r.membersQuery(state, text); err != nil {
+	if _, err := r.membersQuery(sources(state.Things), text); err != nil {
 		return iot.Errorf(iot.InvalidQuery, "%s", err)
 	}
 	if !isNew {
@@ -38,9 +38,12 @@ func (r *Registry) checkDynamic(c *change, text string, isNew bool) error {
 	return err
 }
 
-func (r *Registry) membersQuery(state iot.IndexState, text string) (*query.Query, error) {
-	return query.Parse(text, iot.ThingsIndex, query.Sources{Connectivity: state.Things.Connectivity}, query.Limits{Terms: r.limits.QueryTerms})
+func (r *Registry) membersQuery(from query.Sources, text string) (*query.Query, error) {
+	return query.Parse(text, iot.ThingsIndex, from, query.Limits{Terms: r.limits.QueryTerms})
 }
+
+// everything is what the queries of groups that exist may be about: what is not indexed any more nothing has.
+var everything = query.Sources{Connectivity: true, Packages: true}
 
 // checkKind refuses a group of the other kind.
 func checkKind(g *iot.Group, dynamic bool) error {
@@ -64,7 +67,7 @@ func staticByName(rd store.GroupReader, name iot.GroupName) (*iot.Group, error) 
 
 // regroup makes things members of the dynamic groups that they match, and of no others, and returns the
 // groups that each of them is in. Of more groups than it can be in, a thing is in the oldest.
-func (r *Registry) regroup(c *change, state iot.IndexState, things []*iot.Thing, connections map[int64]iot.Connection) (map[int64][]*iot.Group, error) {
+func (r *Registry) regroup(c *change, state iot.IndexState, things []*iot.Thing, connections map[int64]iot.Connection, shadows map[int64]*iot.Shadow) (map[int64][]*iot.Group, error) {
 	dynamic, err := c.DynamicGroups()
 	if err != nil {
 		return nil, err
@@ -72,7 +75,7 @@ func (r *Registry) regroup(c *change, state iot.IndexState, things []*iot.Thing,
 	dynamic = slices.DeleteFunc(dynamic, func(g *iot.Group) bool { return g.Status == iot.IndexDeleting })
 	queries := make([]*query.Query, len(dynamic))
 	for i, g := range dynamic {
-		if queries[i], err = r.membersQuery(state, g.Query); err != nil {
+		if queries[i], err = r.membersQuery(everything, g.Query); err != nil {
 			return nil, err // it was checked
 		}
 	}
@@ -90,7 +93,7 @@ func (r *Registry) regroup(c *change, state iot.IndexState, things []*iot.Thing,
 		}
 		others := slices.DeleteFunc(slices.Clone(current), func(g *iot.Group) bool { return indexOf(dynamic, g) >= 0 })
 		static := slices.DeleteFunc(slices.Clone(others), (*iot.Group).Dynamic)
-		doc := thingDocument(thing, static, connections) // so that groups do not depend on each other
+		doc := thingDocument(thing, static, connections, shadows[thing.ID]) // so that groups do not depend on each other
 		var matching []*iot.Group
 		for i, g := range dynamic {
 			if queries[i].Matches(doc) {
@@ -149,11 +152,7 @@ func (r *Registry) fillGroups(ctx context.Context) error {
 func (r *Registry) fill(ctx context.Context, g *iot.Group) error {
 	for after, more := int64(0), true; more; {
 		err := r.update(ctx, keeper, func(c *change) error {
-			state, err := c.IndexState()
-			if err != nil {
-				return err
-			}
-			q, err := r.membersQuery(state, g.Query)
+			q, err := r.membersQuery(everything, g.Query)
 			if err != nil {
 				return err
 			}

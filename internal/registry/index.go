@@ -82,7 +82,11 @@ func (r *Registry) indexThings(c *change, state iot.IndexState, things []*iot.Th
 			c.AfterCommit(func() { r.connections.lookFor(unseen) })
 		}
 	}
-	groups, err := r.regroup(c, state, things, connections)
+	shadows, err := shadowsOf(c, state.Things, things)
+	if err != nil {
+		return err
+	}
+	groups, err := r.regroup(c, state, things, connections, shadows)
 	if err != nil {
 		return err
 	}
@@ -90,7 +94,7 @@ func (r *Registry) indexThings(c *change, state iot.IndexState, things []*iot.Th
 	for _, t := range things {
 		doc := store.IndexDocument{ID: t.ID}
 		if state.Things.On {
-			doc.Terms = query.Terms(thingDocument(t, groups[t.ID], connections))
+			doc.Terms = query.Terms(thingDocument(t, groups[t.ID], connections, shadows[t.ID]))
 		}
 		documents = append(documents, doc)
 	}
@@ -115,7 +119,7 @@ func connectionsOf(rd store.IndexReader, state iot.Index, things []*iot.Thing) (
 	return rd.Connections(ids)
 }
 
-func thingDocument(t *iot.Thing, groups []*iot.Group, connections map[int64]iot.Connection) query.Document {
+func thingDocument(t *iot.Thing, groups []*iot.Group, connections map[int64]iot.Connection, shadow *iot.Shadow) query.Document {
 	d := make(query.Document)
 	if connections != nil {
 		last, ever := connections[t.ID]
@@ -140,6 +144,9 @@ func thingDocument(t *iot.Thing, groups []*iot.Group, connections map[int64]iot.
 		names = append(names, t.BillingGroup)
 	}
 	d.Set(query.ThingGroups, names...)
+	if shadow != nil && shadow.Exists {
+		shadowDocument(d, shadow)
+	}
 	return d
 }
 
@@ -197,6 +204,9 @@ func (r *Registry) UpdateIndexing(ctx context.Context, u iot.IndexUpdate) error 
 			if u.Things.Connectivity && !u.Things.On {
 				return iot.Errorf(iot.InvalidRequest, "thingConnectivityIndexingMode must be OFF while thingIndexingMode is OFF")
 			}
+			if u.Things.Packages && !u.Things.On {
+				return iot.Errorf(iot.InvalidRequest, "namedShadowIndexingMode must be OFF while thingIndexingMode is OFF")
+			}
 			if err := checkCustomFields("thingIndexingConfiguration", iot.ThingsIndex, u.Things); err != nil {
 				return err
 			}
@@ -239,12 +249,12 @@ func configure(i *iot.Index, c iot.IndexConfig) {
 		i.Status, i.Cursor = iot.IndexBuilding, 0
 	case !c.On && i.On:
 		i.Status, i.Cursor = iot.IndexClearing, 0
-	case c.On && c.Connectivity != i.Connectivity && i.Status == iot.IndexActive:
-		i.Status, i.Cursor = iot.IndexRebuilding, 0
-	case c.On && c.Connectivity != i.Connectivity:
-		i.Cursor = 0
+	case c.On && (c.Connectivity != i.Connectivity || c.Packages != i.Packages):
+		if i.Cursor = 0; i.Status == iot.IndexActive {
+			i.Status = iot.IndexRebuilding
+		}
 	}
-	i.On, i.Connectivity, i.CustomFields = c.On, c.Connectivity, c.CustomFields
+	i.On, i.Connectivity, i.Packages, i.CustomFields = c.On, c.Connectivity, c.Packages, c.CustomFields
 }
 
 func checkCustomFields(member string, index iot.IndexName, c *iot.IndexConfig) error {
@@ -254,11 +264,18 @@ func checkCustomFields(member string, index iot.IndexName, c *iot.IndexConfig) e
 	for i, f := range c.CustomFields {
 		at := fmt.Sprintf("%s.customFields.%d.member.name", member, i+1)
 		name, ok := strings.CutPrefix(f.Name, query.Attribute(""))
+		for _, section := range []string{"desired.", "reported."} {
+			if rest, found := strings.CutPrefix(f.Name, query.Package(section)); found && c.Packages && index == iot.ThingsIndex {
+				name, ok = rest, true
+			}
+		}
 		switch {
 		case !c.On:
 			return iot.Errorf(iot.InvalidRequest, "The field %s at '%s' is of an index that is off", f.Name, at)
 		case managed(index, f.Name) != "":
 			return iot.Errorf(iot.InvalidRequest, "The field %s at '%s' is a managed field, which can be aggregated anyway", f.Name, at)
+		case index == iot.ThingsIndex && !c.Packages && strings.HasPrefix(f.Name, query.Package("")):
+			return iot.Errorf(iot.InvalidRequest, "The field %s at '%s' is of the shadow %s, which is not indexed", f.Name, at, iot.PackageShadow)
 		case !ok || name == "" || len(f.Name) > 1024 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "":
 			return iot.Errorf(iot.InvalidRequest, "The field %s at '%s' is not indexed: fields are attributes.NAME, of letters, digits, '-' and '_'", f.Name, at)
 		case slices.ContainsFunc(c.CustomFields[:i], func(o iot.IndexField) bool { return o.Name == f.Name }):
@@ -270,7 +287,7 @@ func checkCustomFields(member string, index iot.IndexName, c *iot.IndexConfig) e
 
 // managed returns the type of a managed field, "" if it is none.
 func managed(index iot.IndexName, field string) iot.IndexFieldType {
-	for _, f := range iot.ManagedFields(index, true) {
+	for _, f := range iot.ManagedFields(index, true, true) {
 		if query.Canonical(f.Name, index) == query.Canonical(field, index) {
 			return f.Type
 		}
@@ -390,7 +407,7 @@ func (r *Registry) ask(rd store.Reader, s iot.Search) (a asked, err error) {
 	if s.Version != "" && s.Version != iot.QueryVersion {
 		return a, iot.Errorf(iot.InvalidRequest, "Query version '%s' is not supported: it is %s", s.Version, iot.QueryVersion)
 	}
-	q, err := query.Parse(s.Query, a.index, query.Sources{Connectivity: a.state.Connectivity}, query.Limits{Terms: r.limits.QueryTerms})
+	q, err := query.Parse(s.Query, a.index, sources(a.state), query.Limits{Terms: r.limits.QueryTerms})
 	if err != nil {
 		return a, iot.Errorf(iot.InvalidQuery, "%s", err)
 	}
@@ -438,6 +455,10 @@ func foundThings(rd store.Reader, state iot.Index, ids []int64) ([]iot.FoundThin
 	if err != nil {
 		return nil, err
 	}
+	shadows, err := shadowsOf(rd, state, slices.Collect(maps.Values(byID)))
+	if err != nil {
+		return nil, err
+	}
 	list := make([]iot.FoundThing, 0, len(ids))
 	for _, id := range ids {
 		if byID[id] == nil {
@@ -451,6 +472,9 @@ func foundThings(rd store.Reader, state iot.Index, ids []int64) ([]iot.FoundThin
 		if connections != nil {
 			last := connections[id]
 			found.Connection = &last
+		}
+		if s := shadows[id]; s != nil && s.Exists {
+			found.Shadow = s
 		}
 		for _, g := range groups {
 			found.Groups = append(found.Groups, g.Name)

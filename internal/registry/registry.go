@@ -128,6 +128,7 @@ type Registry struct {
 	now        func() time.Time
 	limits     Limits
 	building   chan struct{} // a hint that an index is to be built
+	installing chan struct{} // a hint that jobs have brought versions to things
 
 	connections connections
 }
@@ -141,7 +142,7 @@ func New(cfg Config) *Registry {
 	return &Registry{
 		store: cfg.Store, jobs: cfg.Jobs, realm: cfg.Realm, authority: cfg.Authority, identities: cfg.Identities, announced: cfg.Announced, shared: cfg.Store.Node() != store.FirstNode,
 		functions: cfg.Functions, log: cmp.Or(cfg.Logger, slog.Default()), now: now, limits: cfg.Limits.withDefaults(),
-		building: make(chan struct{}, 1), connections: connections{hint: make(chan struct{}, 1)},
+		building: make(chan struct{}, 1), installing: make(chan struct{}, 1), connections: connections{hint: make(chan struct{}, 1)},
 	}
 }
 

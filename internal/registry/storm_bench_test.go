@@ -33,9 +33,14 @@ func BenchmarkStorm(b *testing.B) {
 	b.Cleanup(func() { cancel(); <-done; <-done })
 	until := func(what string, true func() bool) {
 		b.Helper()
-		for deadline := time.Now().Add(5 * time.Minute); !true(); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
+		deadline, tick := time.NewTimer(5*time.Minute), time.NewTicker(5*time.Millisecond)
+		defer deadline.Stop()
+		defer tick.Stop()
+		for !true() {
+			select {
+			case <-deadline.C:
 				b.Fatal("waited in vain: ", what)
+			case <-tick.C:
 			}
 		}
 	}

@@ -104,6 +104,7 @@ type Reader interface {
 	OTAReader
 	CommandReader
 	PackageReader
+	ShadowReader
 	KeyReader
 	UserReader
 	TagReader
@@ -132,6 +133,7 @@ type Tx interface {
 	OTAWriter
 	CommandWriter
 	PackageWriter
+	ShadowWriter
 	KeyWriter
 	UserWriter
 	TagWriter
@@ -741,6 +743,30 @@ type PackageWriter interface {
 	SaveDeployment(job int64, d iot.Deployment) error
 	// SaveClientToken stores a token, and forgets those that have expired.
 	SaveClientToken(k ClientToken, now iot.Time) error
+}
+
+// Install says that a job has brought its package versions to a thing, whose shadow does not have them yet.
+type Install struct {
+	Seq        int64 // order, set by the store
+	Thing, Job int64
+}
+
+// ShadowReader reads the shadows of things.
+type ShadowReader interface {
+	// Shadows returns the shadows of those of the things that have, or had, one. The names of the things are not in them.
+	Shadows(things []int64) (map[int64]*iot.Shadow, error)
+	// Installs returns those that are still to be done, in the order in which they were added.
+	Installs(limit int) ([]Install, error)
+}
+
+// ShadowWriter changes the shadows of things. They go with the things.
+type ShadowWriter interface {
+	// SaveShadows stores shadows as they are now.
+	SaveShadows(list []*iot.Shadow) error
+	// AddInstalls stores what is to be done.
+	AddInstalls(list []Install) error
+	// DeleteInstalls forgets what has been done.
+	DeleteInstalls(list []Install) error
 }
 
 // KeyReader reads API keys, of which there are few.

@@ -19,6 +19,7 @@ var cleared = []string{
 	"mqtt_sessions", "mqtt_groups", "mqtt_messages", "mqtt_entries", "mqtt_retained", "mqtt_wills", "downloads", "download_devices",
 	"billing_groups", "streams", "ota_updates", "commands", "command_executions",
 	"packages", "package_versions", "deployments", "client_tokens",
+	"shadows", "installs",
 	"index_fields", "index_terms", "connections",
 }
 

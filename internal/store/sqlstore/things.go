@@ -237,8 +237,10 @@ func (t *tx) SaveThings(things []*iot.Thing) error {
 
 // DeleteThing implements store.ThingWriter.
 func (t *tx) DeleteThing(thing *iot.Thing) error {
-	if _, err := t.exec(`DELETE FROM members WHERE thing_id = $1`, thing.ID); err != nil {
-		return err
+	for _, query := range []string{`DELETE FROM members WHERE thing_id = $1`, `DELETE FROM shadows WHERE thing_id = $1`} {
+		if _, err := t.exec(query, thing.ID); err != nil {
+			return err
+		}
 	}
 	if err := t.change(`UPDATE things SET deleted = 1, billing_group = '' WHERE id = $1 AND deleted = 0`, thing.ID); err != nil {
 		return err

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"Policies", policies},
 		{"Billing", billing},
 		{"Packages", packages},
+		{"Shadows", shadows},
 		{"Streams", streams},
 		{"OTAUpdates", otaUpdates},
 		{"Commands", commands},
