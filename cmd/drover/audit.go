@@ -52,7 +52,7 @@ func (a *auditor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.next.ServeHTTP(w, r)
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, console.Path) && (r.Method != http.MethodPost || r.URL.Path != console.SignIn && r.URL.Path != console.Account) {
+	if strings.HasPrefix(r.URL.Path, console.Path) && r.URL.Path != console.SSOCallback && (r.Method != http.MethodPost || r.URL.Path != console.SignIn && r.URL.Path != console.Account) {
 		a.next.ServeHTTP(w, r) // what pages ask of the API is noted there
 		return
 	}
@@ -90,7 +90,7 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 		e.Operation = "s3:" + r.Method
 	}
 	if e.Operation == "" {
-		if r.URL.Path == console.SignIn {
+		if r.URL.Path == console.SignIn || r.URL.Path == console.SSOCallback {
 			e.Operation = "drover:SignIn"
 		} else if r.URL.Path == console.Account {
 			e.Operation = "drover:Account"

@@ -44,6 +44,7 @@ type serveConfig struct {
 	Store            string            `help:"Where to keep things: sqlite, a file in the data folder, or a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE (better in the environment than on the command line)." default:"sqlite" placeholder:"STORE"`
 	Cluster          clusterFlags      `embed:"" group:"Several nodes"`
 	Console          bool              `help:"Serve the console, pages for people, at /console/ of the API." default:"true" negatable:""`
+	OIDC             oidcFlags         `embed:"" prefix:"oidc-" group:"Sign-in to the console by OpenID Connect"`
 	Objects          bool              `help:"Keep objects, too, at the address of the API, for clients of S3." default:"true" negatable:""`
 	ObjectDir        string            `name:"objects-dir" help:"Folder for objects; default: objects in the data folder. One server at a time may use it." type:"path" placeholder:"DIR"`
 	ObjectReserve    int64             `name:"objects-reserve" help:"Bytes of the disk that uploads leave free, for the database and whatever else is on it." default:"268435456" placeholder:"BYTES"`

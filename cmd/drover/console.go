@@ -29,7 +29,12 @@ func (s *server) openConsole(things *registry.Registry, publisher *dataplane.Pub
 	if err != nil {
 		return err
 	}
+	provider, err := s.cfg.OIDC.provider()
+	if err != nil {
+		return err
+	}
 	s.console, err = console.New(console.Config{
+		SSO: provider, PublicURL: s.cfg.OIDC.PublicURL,
 		Jobs: s.engine, Registry: things, API: api, Realm: realm, Permit: s.access.Permit, Keys: s.keys, Users: s.users, Failures: s.failures, Secret: seal, Files: s.front.objects != nil,
 		Fleet: fleetSide{s.broker, publisher, s.front.ready, s.engine}, Version: version(), Now: s.clock.now, Logger: s.log,
 		Rehearse: func(ctx context.Context, r console.Rehearsal) (*console.Outcome, error) {

@@ -95,6 +95,8 @@ func (d *Decider) owner(ctx context.Context) (id auth.Identity, owner auth.Owner
 	switch {
 	case known && id.Principal.User != "" && d.users != nil:
 		owner, ok = d.users.Owner(id.Principal.User)
+	case known && id.Principal.Person != nil:
+		owner, ok = id.Principal.Person.Owner()
 	case known && id.Principal.AccessKeyID != "" && d.keys != nil:
 		owner, ok = d.keys.Owner(id.Principal.AccessKeyID)
 	}

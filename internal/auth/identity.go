@@ -13,8 +13,16 @@ import (
 type Principal struct {
 	AccessKeyID string
 	User        string
+	Person      *Person
 	Certificate iot.CertificateID
 	Guest       *Guest
+}
+
+// Person is somebody whom a provider of identities vouches for. He may do what his role says.
+type Person struct {
+	Subject string `json:"s"` // that the provider gave, for good
+	Name    string `json:"n"` // to be read by people
+	Role    string `json:"r"`
 }
 
 // Guest is somebody whom a custom authorizer let in. He may do what its policies say.
@@ -32,6 +40,8 @@ func (p Principal) Actor() string {
 		return "guest:" + p.Guest.Name
 	case p.User != "":
 		return "user:" + p.User
+	case p.Person != nil:
+		return "person:" + p.Person.Name
 	}
 	return "key:" + p.AccessKeyID
 }

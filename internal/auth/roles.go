@@ -69,3 +69,22 @@ func policyOf(role, document string) (*policy.Policy, error) {
 	}
 	return policy.Parse(document, policy.KeyLimit)
 }
+
+// rolePolicies are the policies of the roles.
+var rolePolicies = func() map[string]*policy.Policy {
+	m := make(map[string]*policy.Policy, len(Roles))
+	for _, r := range Roles {
+		p, err := policyOf(r.Name, "")
+		if err != nil {
+			panic(err) // a constant of this package
+		}
+		m[r.Name] = p
+	}
+	return m
+}()
+
+// Owner returns what a person may do. It reports false for a role that there is not.
+func (p *Person) Owner() (Owner, bool) {
+	policy, ok := rolePolicies[p.Role]
+	return Owner{Name: p.Name, Policy: policy}, ok
+}

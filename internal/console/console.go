@@ -29,6 +29,9 @@ const Path = "/console/"
 // SignIn is where forms are sent with which people sign in. Who does is in the trail of the request.
 const SignIn = Path + "sign-in"
 
+// SSOCallback is where people come back to from the provider of identities, as it must know.
+const SSOCallback = SignIn + "/callback"
+
 // Account is where users change their own password and one-time codes.
 const Account = Path + "account"
 
@@ -46,6 +49,11 @@ type Config struct {
 	Permit func(ctx context.Context, action string, resources ...string) error
 	Keys   Keys
 	Users  *auth.Users
+	// SSO signs people in who are known to a provider of identities; nil: there is none.
+	SSO SSO
+	// PublicURL is how browsers reach the server, without a path, for what a provider of identities is told; "": as
+	// the browser says.
+	PublicURL string
 	// Failures bounds how often one source may fail to sign in.
 	Failures *auth.Failures
 	// Secret seals sessions: 32 bytes. Consoles with the same secret know each other's sessions.
@@ -115,6 +123,8 @@ func (c *Console) routes() {
 	c.mux.HandleFunc("GET /console/static/{hash}/{name}", c.static)
 	c.mux.HandleFunc("GET /console/sign-in", c.open((*request).signInPage))
 	c.mux.HandleFunc("POST "+SignIn, c.open((*request).signIn))
+	c.mux.HandleFunc("GET "+SignIn+"/provider", c.open((*request).beginSSO))
+	c.mux.HandleFunc("GET "+SSOCallback, c.open((*request).finishSSO))
 	c.mux.HandleFunc("POST /console/sign-out", c.open((*request).signOut))
 	for pattern, h := range map[string]handler{
 		"GET /console/{$}":       (*request).overview,

@@ -2,10 +2,12 @@ package console
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"drover/internal/auth"
 	"drover/internal/iot"
+	"drover/internal/sso"
 )
 
 // Jobs is what pages ask of the job engine.
@@ -35,6 +37,18 @@ type Registry interface {
 type Keys interface {
 	Secret(accessKeyID string) (string, bool)
 	Owner(accessKeyID string) (auth.Owner, bool)
+}
+
+// SSO signs people in at a provider of identities.
+type SSO interface {
+	// Name is what the provider is called.
+	Name() string
+	// Mark changes when sessions of its people are to end.
+	Mark() string
+	// Begin returns where the browser is to go, and what to remember until it comes back to callback.
+	Begin(ctx context.Context, callback string) (to string, f sso.Flow, err error)
+	// Finish returns who has come back; a *sso.Refusal is for him to read.
+	Finish(ctx context.Context, f sso.Flow, query url.Values) (auth.Person, error)
 }
 
 // Fleet is what is known of connections and of the server itself.

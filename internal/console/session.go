@@ -24,11 +24,13 @@ import (
 // A session is a cookie, sealed so that only the server reads and makes it. Nothing of it is kept:
 // it works on every node, and ends with its key, or by itself.
 type session struct {
-	Who  string   `json:"w"` // access key id, or name of a user
-	User bool     `json:"u,omitempty"`
-	Mark string   `json:"m"` // of the credential at sign-in
-	Ends iot.Time `json:"e"`
-	Name string   `json:"-"` // of the owner now
+	Who  string `json:"w"` // access key id, or name of a user
+	User bool   `json:"u,omitempty"`
+	// Person is who was signed in by the provider of identities; Who is his subject then.
+	Person *auth.Person `json:"p,omitempty"`
+	Mark   string       `json:"m"` // of the credential at sign-in
+	Ends   iot.Time     `json:"e"`
+	Name   string       `json:"-"` // of the owner now
 }
 
 const (
@@ -58,6 +60,7 @@ const (
 	asSession = "session"
 	asHalf    = "half of a sign-in"
 	asOffer   = "offered key of codes"
+	asFlow    = "sign-in at the provider"
 )
 
 func (s *sealer) seal(as string, v any) (string, error) {
@@ -82,6 +85,12 @@ func (s *sealer) open(as, text string, v any) bool {
 
 // mark changes when the credential of who is signed in does, or what he may do as a user: sessions end then.
 func (c *Console) mark(s session) string {
+	if s.Person != nil {
+		if c.SSO == nil {
+			return ""
+		}
+		return c.SSO.Mark()
+	}
 	if s.User {
 		return c.Users.Mark(s.Who)
 	}
@@ -104,7 +113,10 @@ func (r *request) restore() {
 		return
 	}
 	whose := r.Keys.Owner
-	if s.User {
+	switch {
+	case s.Person != nil:
+		whose = func(string) (auth.Owner, bool) { return s.Person.Owner() }
+	case s.User:
 		whose = r.Users.Owner
 	}
 	owner, ok := whose(s.Who)
@@ -119,7 +131,10 @@ func (r *request) restore() {
 // identify says in whose name the request is carried out.
 func (r *request) identify(s session) {
 	who := auth.Principal{AccessKeyID: s.Who}
-	if s.User {
+	switch {
+	case s.Person != nil:
+		who = auth.Principal{Person: s.Person}
+	case s.User:
 		who = auth.Principal{User: s.Who}
 	}
 	source, secure := r.source()
@@ -130,7 +145,15 @@ func (r *request) signInPage() error {
 	if r.session.Who != "" {
 		return r.redirect(Path)
 	}
-	return r.render(http.StatusOK, "sign-in", "Sign in", map[string]any{"Next": r.FormValue("next")})
+	return r.signInForm(http.StatusOK, map[string]any{"Next": r.FormValue("next")})
+}
+
+// signInForm renders the page where people sign in.
+func (r *request) signInForm(status int, data map[string]any) error {
+	if r.SSO != nil {
+		data["Provider"] = r.SSO.Name()
+	}
+	return r.render(status, "sign-in", "Sign in", data)
 }
 
 // signIn takes an access key or the name of a user, and then his one-time code if he needs one.
@@ -138,7 +161,7 @@ func (r *request) signIn() error {
 	source, _ := r.source()
 	name, password := strings.TrimSpace(r.FormValue("name")), r.FormValue("password")
 	refuse := func(status int, why string) error {
-		return r.render(status, "sign-in", "Sign in", map[string]any{"Next": r.FormValue("next"), "Name": name, "Error": why})
+		return r.signInForm(status, map[string]any{"Next": r.FormValue("next"), "Name": name, "Error": why})
 	}
 	if !r.Failures.May(auth.BySignature, source, "") {
 		return refuse(http.StatusTooManyRequests, "Too many attempts from your address have failed. Wait a few seconds.")
