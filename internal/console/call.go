@@ -34,6 +34,10 @@ func (r *request) call(method, path string, query url.Values, in, out any, heade
 		return err
 	}
 	for i := 0; i+1 < len(header); i += 2 {
+		if header[i] == "Host" {
+			rq.Host = header[i+1]
+			continue
+		}
 		rq.Header.Set(header[i], header[i+1])
 	}
 	text, err := r.ask(rq)

@@ -276,6 +276,8 @@ var icons = map[string]string{
 	"active": `<circle cx="8" cy="8" r="4" class="solid"/>`, "inactive": `<circle cx="8" cy="8" r="4" class="stroke"/>`,
 	"revoked": `<path d="M4 4l8 8M12 4l-8 8" class="stroke"/>`, "pending-activation": `<path d="M5.5 4v8M10.5 4v8" class="stroke"/>`,
 	"connected": `<circle cx="8" cy="8" r="4" class="solid"/>`, "disconnected": `<circle cx="8" cy="8" r="4" class="stroke"/>`,
+	"published": `<path d="M3 8.5l3.2 3.2L13 5" class="stroke"/>`, "draft": `<path d="M4 12l1-3 6-6 2 2-6 6z" class="stroke"/>`, "deprecated": `<path d="M8 3.5v9M4.5 9l3.5 3.5L11.5 9" class="stroke"/>`,
+	"create-complete": `<path d="M3 8.5l3.2 3.2L13 5" class="stroke"/>`, "create-failed": `<path d="M4 4l8 8M12 4l-8 8" class="stroke"/>`, "created": `<path d="M5.5 4v8M10.5 4v8" class="stroke"/>`,
 	"ok": `<path d="M3 8.5l3.2 3.2L13 5" class="stroke"/>`, "bad": `<path d="M8 3v6M8 11.5v1.5" class="stroke"/>`,
 }
 

@@ -23,6 +23,7 @@ type jobForm struct {
 	Document             string
 	Source               string // URL of the document in an object store, instead of it
 	Template, Parameters string // ARN of a job template instead of a document; lines of KEY=VALUE
+	Packages             string // lines of PACKAGE VERSION
 	Continuous           bool
 	Rate                 string // at most so many a minute; "" = no bound
 	Base, Factor, After  string // slow start: base rate, times, after each so many that succeeded
@@ -36,7 +37,7 @@ func (r *request) form() jobForm {
 	v := func(name string) string { return strings.TrimSpace(r.FormValue(name)) }
 	return jobForm{
 		ID: v("id"), Description: v("description"), Targets: v("targets"), Query: v("query"), Document: r.FormValue("document"), Source: v("source"),
-		Template: v("template"), Parameters: v("parameters"), Continuous: v("continuous") != "",
+		Template: v("template"), Parameters: v("parameters"), Packages: v("packages"), Continuous: v("continuous") != "",
 		Rate: v("rate"), Base: v("base"), Factor: v("factor"), After: v("after"), Percent: v("percent"), Least: v("least"), Timeout: v("timeout"), Retries: v("retries"),
 		Success: v("success"), Work: v("work"),
 	}
@@ -325,6 +326,11 @@ func (r *request) createJob() error {
 		return show(err)
 	}
 	body["targets"] = targets
+	if versions, err := r.destinations(f.Packages); err != nil {
+		return show(err)
+	} else if versions != nil {
+		body["destinationPackageVersions"] = versions
+	}
 	text, err := json.MarshalIndent(body, "", "  ")
 	if err != nil {
 		return err
@@ -362,6 +368,21 @@ func (r *request) createJob() error {
 	return show(nil)
 }
 
+// destinations are the ARNs of package versions, one in a line: the name of a package, and its version, $default or $null.
+func (r *request) destinations(lines string) (arns []string, err error) {
+	for line := range strings.Lines(lines) {
+		words := strings.Fields(line)
+		switch len(words) {
+		case 0:
+		case 2:
+			arns = append(arns, r.Realm.PackageVersionARN(words[0], words[1]))
+		default:
+			return nil, iot.Errorf(iot.InvalidRequest, "Package versions: %q is not the name of a package and its version", strings.TrimSpace(line))
+		}
+	}
+	return arns, nil
+}
+
 // plain makes a request one that needs nothing else: with what its template says, and any document, since
 // what devices are told does not matter in a rehearsal.
 func (r *request) plain(f jobForm, body map[string]any) error {
@@ -377,7 +398,7 @@ func (r *request) plain(f jobForm, body map[string]any) error {
 			}
 		}
 	}
-	for _, member := range []string{"jobTemplateArn", "documentParameters", "documentSource"} {
+	for _, member := range []string{"jobTemplateArn", "documentParameters", "documentSource", "destinationPackageVersions"} {
 		delete(body, member)
 	}
 	body["document"] = "{}"

@@ -30,6 +30,7 @@ type Registry interface {
 	Groups(context.Context, iot.GroupQuery, iot.Page) (groups []*iot.Group, next string, err error)
 	GroupsOfThing(context.Context, iot.ThingName, iot.Page) (groups []*iot.Group, next string, err error)
 	Members(ctx context.Context, group iot.GroupName, recursive bool, page iot.Page) (things []iot.ThingName, next string, err error)
+	Shadow(ctx context.Context, thing iot.ThingName, payload []byte) (document []byte, err error)
 	PrincipalsOfThing(context.Context, iot.ThingName, iot.AttachmentQuery, iot.Page) (principals []iot.ThingPrincipal, next string, err error)
 }
 

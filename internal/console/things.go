@@ -1,7 +1,11 @@
 package console
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"drover/internal/iot"
@@ -86,7 +90,61 @@ func (r *request) thing() error {
 		}
 		data["Principals"] = principals
 	}
+	if r.can("iot:GetThingShadow", arn+"/"+iot.PackageShadow) {
+		if data["Installed"], err = r.installed(name); err != nil {
+			return err
+		}
+	}
 	return r.render(http.StatusOK, "thing", string(name), data)
+}
+
+// installed is a version of a package that a thing has, or is to have.
+type installed struct {
+	Package, Version, Wanted string
+	Attributes               map[string]string
+}
+
+// installed reads the shadow of a thing that says so. What does not look like a version is left out: devices write it.
+func (r *request) installed(name iot.ThingName) (list []installed, err error) {
+	text, err := r.Registry.Shadow(r.Context(), name, nil)
+	if iot.ErrorCode(err) == iot.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var doc struct {
+		State struct{ Desired, Reported map[string]any }
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		return nil, err
+	}
+	version := func(of map[string]any, pkg string) string {
+		entry, _ := of[pkg].(map[string]any)
+		s, _ := entry["version"].(string)
+		return s
+	}
+	names := make(map[string]bool)
+	for _, section := range []map[string]any{doc.State.Desired, doc.State.Reported} {
+		for pkg := range section {
+			names[pkg] = true
+		}
+	}
+	for _, pkg := range slices.Sorted(maps.Keys(names)) {
+		i := installed{Package: pkg, Version: version(doc.State.Reported, pkg), Attributes: make(map[string]string)}
+		if wanted := version(doc.State.Desired, pkg); wanted != i.Version {
+			i.Wanted = wanted
+		}
+		entry, _ := doc.State.Reported[pkg].(map[string]any)
+		attributes, _ := entry["attributes"].(map[string]any)
+		for k, v := range attributes {
+			i.Attributes[k] = fmt.Sprint(v)
+		}
+		if i.Version != "" || i.Wanted != "" {
+			list = append(list, i)
+		}
+	}
+	return list, nil
 }
 
 func (r *request) presence(clientID string) (Presence, bool) { return r.Fleet.Presence(clientID) }
