@@ -33,6 +33,12 @@ func TestClientBoto3OTA(t *testing.T) {
 	runClient(t, python, "boto3_ota.py")
 }
 
+func TestClientBoto3Packages(t *testing.T) {
+	python := envtest.Python(t, "boto3")
+	f := fleetOn(t, ownServer(t)) // whose package configuration is its own
+	f.run(python, "boto3_packages.py")
+}
+
 func TestClientDeviceSDK(t *testing.T) {
 	t.Parallel()
 	python := envtest.Python(t, "boto3", "awsiot")
