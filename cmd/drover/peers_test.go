@@ -669,3 +669,19 @@ func (j *shortJournal) Recall(_ context.Context, after int64, _ bool, _ func(con
 	j.recalled = append(j.recalled, after)
 	return j.last, nil
 }
+
+// TestEndedSessionIsNowhereElse: a client that has ended its session finds none at another node, however quick it is.
+func TestEndedSessionIsNowhereElse(t *testing.T) {
+	t.Parallel()
+	c := startBrokers(t, 2)
+	for i := range 40 {
+		id := fmt.Sprint("x", i)
+		first := c.join(0, persistent(id))
+		first.Send(Disconnect(5, 0, Prop(SessionExpiry, 0)))
+		first.Closed()
+		if c.join(1, persistent(id)).Connack.Present {
+			t.Fatalf("the session of %s is there", id)
+		}
+		<-c.nodes[0].ended
+	}
+}

@@ -55,6 +55,8 @@ type keeper struct {
 	retain  map[string]*StoredRetained // nil: deleted
 	wills   map[int64]StoredWill
 	ending  int                      // wills that have ended and are still in the store
+	parting map[string]int           // sessions that have ended and are still in the store, by client
+	parted  []string                 // the clients of next.EndedSessions
 	telling map[string]chan struct{} // by client, whose will is published and not safe yet; closed when it is
 }
 
@@ -101,7 +103,7 @@ func newKeeper(store Store, log *slog.Logger, maxEntries, maxBytes int) *keeper 
 	k := &keeper{
 		store: store, log: log, maxEntries: maxEntries, maxBytes: maxBytes,
 		wake: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{}),
-		session: map[int64]StoredSession{}, retain: map[string]*StoredRetained{}, wills: map[int64]StoredWill{},
+		session: map[int64]StoredSession{}, retain: map[string]*StoredRetained{}, wills: map[int64]StoredWill{}, parting: map[string]int{},
 	}
 	return k
 }
@@ -374,7 +376,7 @@ func (k *keeper) putSession(s StoredSession) {
 	k.hurry()
 }
 
-func (k *keeper) endSession(key int64) {
+func (k *keeper) endSession(key int64, client string) {
 	if k.store == nil {
 		return
 	}
@@ -382,6 +384,8 @@ func (k *keeper) endSession(key int64) {
 	defer k.mu.Unlock()
 	delete(k.session, key)
 	k.next.EndedSessions = append(k.next.EndedSessions, key)
+	k.parting[client]++
+	k.parted = append(k.parted, client)
 	k.hurry()
 }
 
@@ -501,11 +505,11 @@ func (k *keeper) tells(client string) <-chan struct{} {
 	return nil
 }
 
-// endsWills reports whether the store has wills that have ended.
-func (k *keeper) endsWills() bool {
+// behind reports whether the store has what has ended: wills, of whomever, or a session of the client.
+func (k *keeper) behind(client string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.ending > 0
+	return k.ending > 0 || k.parting[client] > 0
 }
 
 // save is one Save: what it changes and who learns of it.
@@ -513,6 +517,7 @@ type save struct {
 	changes Changes
 	entries []*entry
 	waiters []func()
+	parted  []string // clients whose sessions end with it
 }
 
 // take returns what is to be saved now, nil if nothing is, and when to ask again:
@@ -555,8 +560,8 @@ func (k *keeper) take(all bool) (s *save, again time.Time) {
 	clear(k.session)
 	clear(k.retain)
 	clear(k.wills)
-	s = &save{changes: *c, entries: entries, waiters: k.waiters}
-	k.next, k.waiters = Changes{}, nil
+	s = &save{changes: *c, entries: entries, waiters: k.waiters, parted: k.parted}
+	k.next, k.waiters, k.parted = Changes{}, nil, nil
 	if len(s.entries) == 0 && len(s.waiters) == 0 && s.changes.empty() {
 		return nil, again
 	}
@@ -638,6 +643,11 @@ func (k *keeper) commit(s *save) {
 	k.mu.Lock()
 	k.written += uint64(len(s.changes.Entries))
 	k.ending -= len(s.changes.EndedWills)
+	for _, client := range s.parted {
+		if k.parting[client]--; k.parting[client] == 0 {
+			delete(k.parting, client)
+		}
+	}
 	for _, e := range s.entries {
 		if e.state != entryWriting {
 			continue // ended meanwhile

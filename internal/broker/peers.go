@@ -553,7 +553,8 @@ func (b *Broker) yield(w takeWord, a *takeAnswer) {
 			case <-b.closed:
 			}
 		}
-		if b.keeper.endsWills() {
+		// And who found a session that has ended would go on with it.
+		if b.keeper.behind(w.Client) {
 			b.keeper.sync(b.closed)
 		}
 		return

@@ -638,7 +638,7 @@ func (s *session) finish() {
 		g.abandon(s.broker.index.leave(g, s))
 	}
 	if s.key != 0 {
-		s.broker.keeper.endSession(s.key)
+		s.broker.keeper.endSession(s.key, s.id)
 	}
 }
 

@@ -207,7 +207,7 @@ func (b *Broker) admit(h *heir) {
 		for _, o := range h.list {
 			b.keeper.drop(o.entry)
 		}
-		b.keeper.endSession(s.key)
+		b.keeper.endSession(s.key, s.id)
 		return
 	}
 	b.sessions[s.id] = s
