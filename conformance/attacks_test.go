@@ -72,7 +72,7 @@ func filled(in reflect.Value, name string, depth int) {
 		in.SetString(cmp.Or(map[string]string{
 			"CertificateId": strings.Repeat("a", 64), "CaCertificateId": strings.Repeat("a", 64), "PolicyVersionId": "1", "TemplateBody": "{}", "Document": "{}", "PolicyDocument": "{}", "ReasonCode": "X",
 			"RoleArn": role, "ProvisioningRoleArn": role, "JobTemplateArn": "arn:aws:iot:us-east-1:123456789012:jobtemplate/x", "DestinationPackageVersion": "arn:x",
-			"PayloadVersion": "2020-04-01", "TemplateVersion": "1.0",
+			"PayloadVersion": "2020-04-01", "TemplateVersion": "1.0", "ClientToken": strings.Repeat("x", 36),
 		}[name], "x"))
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		if in.SetInt(1); name == "ExpiresInSec" {
@@ -115,7 +115,7 @@ func TestAttackKeyWithoutRights(t *testing.T) {
 		}
 	}
 	t.Logf("%d operations refused, %d not there", refused, missing)
-	if refused < 107 {
+	if refused < 159 {
 		t.Errorf("%d operations are refused, %d are not there", refused, missing)
 	}
 
@@ -127,6 +127,8 @@ func TestAttackKeyWithoutRights(t *testing.T) {
 		{"iot-jobs-data", "GET", "/things/" + thing + "/jobs/x"}, {"iot-jobs-data", "POST", "/things/" + thing + "/jobs/x"},
 		{"iotdata", "POST", "/topics/" + f.topic("r")}, {"iotdata", "GET", "/retainedMessage/" + f.topic("r")}, {"iotdata", "GET", "/retainedMessage"},
 		{"iotdata", "GET", "/connections/x"}, {"iotdata", "GET", "/connections/x/subscriptions"}, {"iotdata", "DELETE", "/connections/x"},
+		{"iotdata", "GET", "/things/" + thing + "/shadow?name=$package"}, {"iotdata", "POST", "/things/" + thing + "/shadow?name=$package"}, {"iotdata", "DELETE", "/things/" + thing + "/shadow?name=$package"},
+		{"iotdata", "GET", "/api/things/shadow/ListNamedShadowsForThing/" + thing}, {"iotdata", "GET", "/things/" + thing + "/shadow"},
 		{"iot", "POST", "/_drover/import"}, {"iot", "GET", "/_drover/keys"}, {"iot", "POST", "/_drover/keys"}, {"iot", "DELETE", "/_drover/keys"},
 		{"iot", "GET", "/_drover/audit"}, {"iot", "GET", "/_drover/clients/x"}, {"iot", "GET", "/_drover/jobs/x/downloads"},
 	} {
