@@ -146,7 +146,7 @@ func TestShadowsOverMQTT(t *testing.T) {
 	})
 }
 
-func TestR093R097R123R129ShadowsInTheIndex(t *testing.T) {
+func TestR093R097R117ToR121R123R129ShadowsInTheIndex(t *testing.T) {
 	f := fleetOn(t, ownServer(t))
 	const a, b, c = "a", "b", "c"
 	for _, name := range []string{a, b, c} {
@@ -155,6 +155,7 @@ func TestR093R097R123R129ShadowsInTheIndex(t *testing.T) {
 	for thing, reported := range map[string]string{
 		a: `{"agent":{"version":"1.0.0","attributes":{"packageID":"1600","tags":["x","y"]}},"lib":{"version":"2"}}`,
 		b: `{"agent":{"version":"1.0.0","attributes":{"packageID":"1500"}}}`,
+		c: `{"odd":{"nested":{"path":7},"list":[{"item":"deep"}],"mixed":["m",[1]],"gone":null},"odd2.nested.path":7,"odd2":{"list":[3,true,"Two words"]}}`,
 	} {
 		_, err := f.updateShadow(thing, `{"state":{"reported":`+reported+`}}`)
 		f.must(err)
@@ -183,16 +184,35 @@ func TestR093R097R123R129ShadowsInTheIndex(t *testing.T) {
 		"shadow.name.$package.reported.agent.version:1.0.0 AND NOT shadow.name.$package.reported.lib.version:*": "b",
 		"shadow.name.$package.reported.*.attributes.packageID>1500":                                             "a",
 		"shadow.name.$package.reported.agent.attributes.tags:y":                                                 "a",
-		"shadow.name.$package.reported.totalCount:2":                                                            "a",
-		"shadow.name.$package.hasDelta:false":                                                                   "a b",
-		"NOT shadow.name.$package.reported.agent.version:*":                                                     "c",
-		"shadow.name.$package.desired.agent.version:*":                                                          "",
+		// Items of lists, but not of lists of objects or of lists; nested paths, and names with dots.
+		"shadow.name.$package.reported.odd2.list:true":      c,
+		"shadow.name.$package.reported.odd2.list>2":         c,
+		"shadow.name.$package.reported.odd2.list:WORDS":     c,
+		"shadow.name.$package.reported.odd.list.item:*":     "",
+		"shadow.name.$package.reported.odd.list:*":          "",
+		"shadow.name.$package.reported.odd.mixed:*":         "",
+		"shadow.name.$package.reported.odd.nested.path:7":   c,
+		"shadow.name.$package.reported.odd2.nested.path:7":  c,
+		"shadow.name.$package.reported.odd.gone:*":          "",
+		"shadow.name.$package.reported.totalCount:3":        c,
+		"shadow.name.$package.reported.totalCount:2":        "a",
+		"shadow.name.$package.hasDelta:false":               "a b c",
+		"NOT shadow.name.$package.reported.agent.version:*": "c",
+		"shadow.name.$package.desired.agent.version:*":      "",
 	} {
 		if got := f.found(query); got != want {
 			t.Errorf("%s: %q, want %q", query, got, want)
 		}
 	}
-	_, err := f.api.SearchIndex(f.ctx, &iot.SearchIndexInput{QueryString: aws.String("shadow.name.$package.reported.agent.version>1")})
+	// Before its thing is registered there is no shadow, and one that is not indexed cannot be asked for.
+	if _, err := f.updateShadow("unregistered", `{"state":{"reported":{"agent":{"version":"1.0.0"}}}}`); failure(err) != notFound {
+		t.Error(err)
+	}
+	_, err := f.api.SearchIndex(f.ctx, &iot.SearchIndexInput{QueryString: aws.String("shadow.name.other.reported.agent.version:1")})
+	if failure(err) != "InvalidQueryException" {
+		t.Error(err)
+	}
+	_, err = f.api.SearchIndex(f.ctx, &iot.SearchIndexInput{QueryString: aws.String("shadow.name.$package.reported.agent.version>1")})
 	if failure(err) != "InvalidQueryException" {
 		t.Error(err)
 	}
