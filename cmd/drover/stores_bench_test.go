@@ -15,7 +15,7 @@ import (
 	"drover/internal/fleetsim"
 )
 
-// BenchmarkStores measures durable requests of 600 devices on SQLite, and on PostgreSQL with one node and
+// BenchmarkStores measures durable requests of 2,100 devices on SQLite, and on PostgreSQL with one node and
 // with three, one after another; the devices of three nodes are spread over them. PostgreSQL, which flushes as
 // it comes, and the devices are on the same machine.
 func BenchmarkStores(b *testing.B) {
@@ -36,7 +36,7 @@ func BenchmarkStores(b *testing.B) {
 }
 
 func measureStore(b *testing.B, program string, nodes int) {
-	const devices = 600
+	const devices = 2100
 	bn := &bench{benchCmd: benchCmd{For: 8 * time.Second}, ctx: b.Context(), err: os.Stderr, self: program, dir: b.TempDir()}
 	var flags []string
 	var database *envtest.PostgreSQLServer
