@@ -20,13 +20,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 
 	"drover/internal/auth"
 )
@@ -52,8 +53,8 @@ type Provider struct {
 	client *http.Client
 	mark   string
 
-	mu       sync.Mutex
-	provider *oidc.Provider
+	found     atomic.Pointer[oidc.Provider]
+	discovery singleflight.Group
 }
 
 // Flow is what must be remembered, where nobody else can read or change it, while somebody is at the provider.
@@ -118,20 +119,28 @@ func (p *Provider) Name() string {
 // Mark changes when the provider does, or what its people may do.
 func (p *Provider) Mark() string { return p.mark }
 
-// discover finds out where the provider has what, once.
+// discover finds out where the provider has what, once; all who ask meanwhile wait for the same answer.
 func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.provider != nil {
-		return p.provider, nil
+	if found := p.found.Load(); found != nil {
+		return found, nil
 	}
-	// The keys of the provider are fetched by this context, long after this request.
-	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.cfg.Issuer)
-	if err != nil {
-		return nil, fmt.Errorf("ask the issuer %s: %w", p.cfg.Issuer, err)
+	answer := p.discovery.DoChan("", func() (any, error) {
+		// It is for others, too, and the keys of the provider are fetched by this context, long after this request.
+		found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.cfg.Issuer)
+		if err == nil {
+			p.found.Store(found)
+		}
+		return found, err
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case a := <-answer:
+		if a.Err != nil {
+			return nil, fmt.Errorf("ask the issuer %s: %w", p.cfg.Issuer, a.Err)
+		}
+		return a.Val.(*oidc.Provider), nil
 	}
-	p.provider = found
-	return found, nil
 }
 
 func (p *Provider) oauth(at *oidc.Provider, callback string) *oauth2.Config {

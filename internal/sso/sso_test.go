@@ -1,7 +1,12 @@
 package sso
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -59,5 +64,44 @@ func TestGroups(t *testing.T) {
 	}
 	if got := name(nil, strings.Repeat("ä", 200)); len([]rune(got)) != 128 {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestSlowProvider: who gives up while the provider is asked waits no longer, and the others get the one answer.
+func TestSlowProvider(t *testing.T) {
+	asked, answer := make(chan struct{}, 10), make(chan struct{})
+	var issuer string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-answer
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": issuer, "authorization_endpoint": issuer + "/auth", "token_endpoint": issuer + "/token", "jwks_uri": issuer + "/keys"})
+	}))
+	defer s.Close()
+	issuer = s.URL
+	p, err := New(Config{Issuer: issuer, ClientID: "drover", Roles: map[string]string{"v": "viewer"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	patient := make(chan error, 1)
+	go func() {
+		to, f, err := p.Begin(t.Context(), "https://drover/callback")
+		if err == nil && (!strings.HasPrefix(to, issuer+"/auth?") || f.State == "" || f.Nonce == "" || f.Verifier == "") {
+			err = fmt.Errorf("to %s with %+v", to, f)
+		}
+		patient <- err
+	}()
+	<-asked
+	hasty, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := p.Begin(hasty, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("who gave up got %v", err)
+	}
+	close(answer)
+	if err := <-patient; err != nil {
+		t.Error(err)
+	}
+	if len(asked) != 0 {
+		t.Errorf("asked %d times more", len(asked))
 	}
 }
