@@ -82,6 +82,9 @@ func (a *auditor) note(r *http.Request, trail *auth.Trail, answer *recorder) {
 		if owner, ok := a.owner(trail.Identity.Principal.AccessKeyID); ok {
 			e.Name = owner.Name
 		}
+		if p := trail.Identity.Principal.Person; p != nil {
+			e.Name = p.Subject // people can have the same name, and choose it
+		}
 	}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		e.From = host

@@ -31,7 +31,7 @@ type Entry struct {
 	Time      time.Time `json:"time"`
 	RequestID string    `json:"requestId,omitempty"`
 	Who       string    `json:"who"`            // "key:AKIA…", "cert:ID", or "anonymous" for who did not prove who he is
-	Name      string    `json:"name,omitempty"` // of the API key
+	Name      string    `json:"name,omitempty"` // of the API key; of a person the subject
 	From      string    `json:"from"`           // address of the other end of the connection
 	Operation string    `json:"operation"`
 	Targets   []string  `json:"targets,omitempty"` // ARNs, or the path of a request that could not be read
