@@ -1,10 +1,10 @@
 package console
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"drover/internal/auth"
@@ -128,7 +128,7 @@ func (r *request) showUpdate(s sheet) error {
 	if u.Job != "" {
 		job = to(u.Job, "jobs/"+url.PathEscape(u.Job))
 	}
-	s.Facts = facts("Description", plain(u.Text), "Status", cell{Pill: u.Status}, "Job", job, "Created", when(u.Created), "Protocols", plain(fmt.Sprint(u.Protocols)), "ARN", cell{Text: u.ARN, Code: true})
+	s.Facts = facts("Description", plain(u.Text), "Status", cell{Pill: u.Status}, "Job", job, "Created", when(u.Created), "Protocols", plain(strings.Join(u.Protocols, ", ")), "ARN", cell{Text: u.ARN, Code: true})
 	if u.Error != nil {
 		s.Facts = append(s.Facts, facts("What went wrong", plain(u.Error.Message))...)
 	}
